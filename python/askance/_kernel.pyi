@@ -1,0 +1,143 @@
+"""The Rust kernel: arrays in, arrays out, no state, the GIL released around the work.
+
+Misuse (a wrong dtype, shape, layout or parameter) raises `TypeError` or `ValueError` naming what was
+given and the remedy. *Data* never raises: a row with a NaN or infinite logit comes back flagged.
+"""
+
+from typing import Literal, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Measure: TypeAlias = Literal["entropy", "margin", "least_confidence"]
+_Weighting: TypeAlias = Literal["count", "binary", "sublinear"]
+
+@final
+class Decisions:
+    """What `decide` says of n rows; immutable, every array has shape (n,) and is freshly allocated."""
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """Index of the largest logit, the first one on a tie; -1 where `finite` is false."""
+
+    @property
+    def confidences(self) -> NDArray[np.float32]:
+        """Largest softmax probability; 0 where `finite` is false."""
+
+    @property
+    def uncertainties(self) -> NDArray[np.float32]:
+        """In [0, 1]; 1 where `finite` is false."""
+
+    @property
+    def propensities(self) -> NDArray[np.float32]:
+        """The probability with which the row was accepted: the very number the draw was compared with."""
+
+    @property
+    def accepted(self) -> NDArray[np.bool_]:
+        """True where the keyed draw fell below the propensity."""
+
+    @property
+    def finite(self) -> NDArray[np.bool_]:
+        """False where the row held a NaN or infinite logit."""
+
+
+def uniform(
+    *, seed: int, topic: str, partitions: NDArray[np.int32], offsets: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """The keyed draws r in [0, 1) of n records, (n,) float64 with 53 random bits.
+
+    The same (seed, topic, partition, offset) gives the same draw on every machine, in any batch and
+    any order. `seed` is in [0, 2**64); `partitions` and `offsets` have shape (n,).
+
+    The generator is SplitMix64 (Steele, Lea & Flood, OOPSLA 2014). Each (seed, topic, partition)
+    names one SplitMix64 stream and the offset is the position in it:
+
+        mix(z)     = the SplitMix64 finaliser (variant 13: shifts 30, 27, 31)
+        GAMMA      = 0x9E3779B97F4A7C15
+        topic_hash = FNV-1a 64 of the topic's UTF-8 bytes
+        state      = mix(mix(mix(seed + GAMMA) ^ topic_hash) + partition * GAMMA)
+        x          = mix(state + (offset + 1) * GAMMA)
+        r          = (x >> 11) * 2**-53
+
+    all modulo 2**64, negative partitions and offsets in two's complement.
+    """
+
+def uncertainty(
+    *, logits: NDArray[np.float32], measure: _Measure = "entropy", temperature: float = 1.0
+) -> NDArray[np.float32]:
+    """The uncertainty of each row of `logits`, (n,) float32 in [0, 1].
+
+    With p = softmax(logits / temperature) over all K classes and p1 >= p2 the two largest:
+
+    - `entropy`: H(p) / ln K (M-RARU, arXiv 2511.11574); K counts every class, not the non-zero ones
+    - `margin`: 1 - (p1 - p2)
+    - `least_confidence`: (1 - p1) * K / (K - 1)
+
+    `logits` is (n, K), K >= 2, float32, C-contiguous; it is borrowed, not copied. `temperature` is
+    finite and above 0. A row with a non-finite logit gives 1.
+    """
+
+def decide(
+    *,
+    logits: NDArray[np.float32],
+    temperature: float,
+    measure: _Measure,
+    floor: float,
+    exponent: float,
+    scale: float,
+    seed: int,
+    topic: str,
+    partitions: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+) -> Decisions:
+    """Score n rows and toss one keyed, weighted coin for each.
+
+    The propensity is `q = floor + (1 - floor) * min(1, scale * u**exponent)` with u as in
+    `uncertainty` and the row is accepted iff `uniform(...) < q`. `floor` is in [0, 1], `exponent` and
+    `scale` are finite and not negative; `0**0` is 1. With floor 0, exponent 1 and scale 1 this is M-RARU: q = u.
+    With floor 0 and scale 0 the gate is closed: q = 0. With floor 1 every row is accepted: q = 1.
+
+    Shapes: `logits` (n, K) float32 C-contiguous with K >= 2; `partitions` (n,) int32; `offsets` (n,) int64.
+    """
+
+@final
+class HashedFeaturizer:
+    """Word n-grams hashed to `2**bits` buckets; immutable, thread-safe, the same code in training and serving.
+
+    Text is lowercased character by character (`str.lower` of each character alone, so no context rules) and
+    split into words: maximal runs of alphanumeric characters, combining marks and `_`; each Han, Hiragana or
+    Katakana character is a word by itself. Words past `max_words` are ignored, which bounds memory.
+
+        word_hash(w)    = XXH3-64 (seed 0) of the lowercased word's UTF-8 bytes
+        ngram_hash(w)   = word_hash(w) for one word
+        ngram_hash(w1..wn) = mix(ngram_hash(w1..wn-1) * 0x9E3779B97F4A7C15 + word_hash(wn)) for more,
+                             with `mix` the SplitMix64 finaliser, modulo 2**64
+        bucket          = ngram_hash >> (64 - bits)
+
+    The weight of a bucket that occurs c times is c (`count`), 1 (`binary`) or 1 + ln c (`sublinear`); then
+    each document is scaled to Euclidean length 1. A document without a word has no features.
+    """
+
+    def __new__(
+        cls,
+        *,
+        bits: int = 18,
+        ngram_min: int = 1,
+        ngram_max: int = 2,
+        weighting: _Weighting = "sublinear",
+        max_words: int = 4096,
+    ) -> HashedFeaturizer:
+        """`bits` is in [1, 24], `1 <= ngram_min <= ngram_max <= 8`, `max_words` in [1, 1_000_000]."""
+
+    @property
+    def buckets(self) -> int:
+        """The number of buckets, `2**bits`."""
+
+    def transform(
+        self, texts: list[str]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        """The features of n documents as the three arrays of a CSR matrix: (indptr, indices, values).
+
+        `indptr` is (n + 1,) int64; `indices` (nnz,) int32, ascending and unique within a row; `values` (nnz,) float32.
+        A string with a lone surrogate (which is not Unicode text) raises `ValueError` with its index.
+        """

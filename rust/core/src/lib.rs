@@ -1,0 +1,5 @@
+//! askance's hot path in plain Rust: no Python, no state, no allocation beyond the outputs.
+
+pub mod draw;
+pub mod features;
+pub mod gate;
