@@ -1,0 +1,198 @@
+"""Every setting, in one tree: `askance.yaml`, overridden by the environment, overridden by flags.
+
+An unknown key is an error that names the nearest known one. No setting holds a secret: the teacher's API key is read
+from the environment variable that `teacher.api_key_env` names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+def _distinct(labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if labels is None:
+        return None
+    if len(labels) < 2:
+        msg = "a label set needs at least two labels"
+        raise ValueError(msg)
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        msg = f"these labels stand twice: {', '.join(twice)}"
+        raise ValueError(msg)
+    return labels
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class SourceConfig(Section):
+    """Where documents come from."""
+
+    path: str = "-"
+    """A file of documents, one a line; `-` is standard input."""
+    format: Literal["jsonl", "text"] = "jsonl"
+    """`jsonl`: one JSON object a line; `text`: each line is a document."""
+    text_field: str = "text"
+    """The JSON field that holds the text."""
+    id_field: str = "id"
+    """The JSON field that holds the identifier; where a document has none, its coordinates are its identifier."""
+    topic: str | None = None
+    """The stream's name in every draw; default: the file's name without its ending."""
+    follow: bool = False
+    """Wait for more lines at the end of the file, as `tail -f` does."""
+    rate: Annotated[float, Field(ge=0.0)] | None = None
+    """Documents per second at most; 0 is as fast as possible. Default: `askance run` plays a finite file at 1,000 a
+    second, so that students can learn while it plays; everything else is as fast as possible."""
+    max_document_bytes: Annotated[int, Field(ge=1)] = 1_048_576
+    """A longer line becomes a dead letter."""
+
+
+class SinkConfig(Section):
+    """Where predictions go."""
+
+    path: str = "-"
+    """A JSONL file; `-` is standard output (which a crash cannot take back: at least once, not exactly once)."""
+    dead_letters: str | None = None
+    """Default: `dead-letters.jsonl` beside the predictions file, or in the state folder with standard output."""
+
+
+class StudentConfig(Section):
+    """The model that answers."""
+
+    kind: Literal["logistic"] = "logistic"
+    """The student family."""
+    bits: Annotated[int, Field(ge=8, le=24)] = 18
+    """Features are hashed to 2^bits buckets."""
+    ngram_max: Annotated[int, Field(ge=1, le=5)] = 2
+    """Word n-grams up to this length."""
+
+
+class GateConfig(Section):
+    """How uncertainty becomes the probability of asking the teacher."""
+
+    measure: Literal["entropy", "margin", "least_confidence"] = "entropy"
+    """The uncertainty measure."""
+    exponent: Annotated[float, Field(ge=0.0)] = 1.0
+    """Sharpens (above 1) or flattens (below 1) the preference for uncertain documents."""
+    floor: Share | None = None
+    """Exploration floor: every document's least probability of being asked about. Default: a twentieth of
+    `budget.share`, so that 5 % of the teacher's calls are spread evenly (0 with the budget `m-raru`)."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Keys every draw, together with the record's coordinates."""
+
+
+class BudgetConfig(Section):
+    """How often the teacher may be asked."""
+
+    kind: Literal["share", "per_second", "m-raru"] = "share"
+    """`share` of documents, queries `per_second`, or `m-raru`: no budget, the probability is the uncertainty itself."""
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    """Part of all documents the teacher is asked about."""
+    per_second: Positive = 1.0
+    """Queries per second."""
+    advance: Annotated[int, Field(ge=0)] = 100
+    """Queries lent ahead of the share so that the first student comes early; paid back over `horizon` documents."""
+    horizon: Annotated[int, Field(ge=1)] = 5_000
+    """Over how many documents what was asked too much or too little is made up for."""
+    max_pending: Annotated[int, Field(ge=1)] = 10_000
+    """The gate closes (propensity 0, recorded as such) while this many queries wait for the teacher."""
+
+
+class TeacherConfig(Section):
+    """Who is asked."""
+
+    kind: Literal["none", "replay", "openai"] = "none"
+    """`replay`: labels recorded in a file; `openai`: any OpenAI-compatible endpoint; `none`: queries are only kept."""
+    labels: Annotated[tuple[str, ...] | None, AfterValidator(_distinct)] = None
+    """The label set."""
+    labels_from_field: str | None = None
+    """Take the label set from the distinct values of this field of the input (or replay) file instead."""
+    task: str = "Classify the document."
+    """What the prompt asks for, in a sentence or two."""
+    descriptions: dict[str, str] = Field(default_factory=dict)
+    """Label to a line that explains it, for the prompt."""
+    model: str | None = None
+    """`openai`: the model's name. `replay`: which recorded model's answers to use."""
+    base_url: str | None = None
+    """`openai`: the endpoint, e.g. http://127.0.0.1:8000/v1; default: OpenAI's own."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """`openai`: the environment variable that holds the key."""
+    timeout_seconds: Positive = 30.0
+    """`openai`: for one call."""
+    concurrency: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Calls under way at once."""
+    replay_path: str | None = None
+    """`replay`: the JSONL file with the recorded labels; default: the input file."""
+    replay_field: str | None = None
+    """`replay`: the field that holds the label; default: the `teachers` list, or else `label`."""
+    latency_ms: Annotated[float, Field(ge=0.0)] = 0.0
+    """`replay`: how long an answer takes."""
+
+
+class TrainConfig(Section):
+    """When and how students are trained."""
+
+    first_at: Annotated[int, Field(ge=2)] = 64
+    """Labels before the first training."""
+    growth: Annotated[float, Field(ge=1.0)] = 1.3
+    """Train again when the labels have grown by this factor."""
+    every: Annotated[int, Field(ge=1)] | None = None
+    """Train again every so many new labels, instead of geometrically."""
+    every_seconds: Positive | None = None
+    """Also train when so much time has passed and there is any new label."""
+    holdout_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Part of the labels, chosen by document text, that is never trained on."""
+    parity_tolerance: Positive = 1e-4
+    """A version is refused when any probability on the holdout differs from the trained model's by more."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """For whatever in training is random."""
+
+
+class Config(Section):
+    """All settings."""
+
+    state: Path = Path("askance-state")
+    """The folder with the ledger (`ledger.db`) and the registry (`registry/`)."""
+    batch: Annotated[int, Field(ge=1, le=65_536)] = 512
+    """Documents scored together at most."""
+    linger_ms: Annotated[float, Field(ge=0.0)] = 20.0
+    """How long a batch waits for its first document."""
+    source: SourceConfig = SourceConfig()
+    sink: SinkConfig = SinkConfig()
+    student: StudentConfig = StudentConfig()
+    gate: GateConfig = GateConfig()
+    budget: BudgetConfig = BudgetConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if self.budget.kind == "share" and self.gate.floor is not None and self.gate.floor > self.budget.share:
+            msg = (
+                f"gate.floor is {self.gate.floor:g}, above budget.share {self.budget.share:g}: the floor alone would "
+                "spend more than the budget; lower the floor or raise the share"
+            )
+            raise ValueError(msg)
+        if self.source.path == "-" and self.source.follow:
+            msg = "source.follow needs a file: standard input is followed anyway; drop it"
+            raise ValueError(msg)
+        if self.teacher.labels and self.teacher.labels_from_field:
+            msg = "teacher.labels and teacher.labels_from_field exclude each other: keep one"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def floor(self) -> float:
+        """The exploration floor in force."""
+        if self.gate.floor is not None:
+            return self.gate.floor
+        return self.budget.share / 20 if self.budget.kind == "share" else 0.0

@@ -1,0 +1,71 @@
+"""A student version's manifest: what it is, what it was trained on, how good it is, and its files' digests."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """A figure with its 95 % interval; `effective` is the effective sample size (sum w)^2 / sum w^2."""
+
+    value: float
+    low: float
+    high: float
+    documents: int
+    effective: float
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """Whether a version was found fit to be champion, and the comparison that says so."""
+
+    promoted: bool
+    why: str
+    champion: str | None = None
+    difference: Estimate | None = None
+    """Challenger's agreement less the champion's on the same held-out labels, importance-weighted."""
+
+
+class FeaturizerConfig(msgspec.Struct, frozen=True):
+    """The arguments of `askance._kernel.HashedFeaturizer`."""
+
+    bits: int = 18
+    ngram_min: int = 1
+    ngram_max: int = 2
+    weighting: str = "sublinear"
+    max_words: int = 4096
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """`manifest.json`; once it exists nothing in the version's folder changes."""
+
+    version: str
+    created_at: str
+    """ISO 8601, UTC."""
+    student: str
+    """The student kind, e.g. `logistic`."""
+    labels: tuple[str, ...]
+    """In the order of the logits' columns."""
+    temperature: float
+    featurizer: FeaturizerConfig
+    parent: str | None
+    """The champion when this version was trained."""
+    trained_on: int
+    """Labels fitted on; held-out ones are not among them."""
+    held_out: int
+    training_digest: str
+    """SHA-256 over the coordinates and labels fitted on."""
+    parity_error: float
+    """Largest difference between a probability of the exported student and of the one that was trained."""
+    agreement: Estimate | None
+    """Agreement with the teacher on held-out labels, importance-weighted; None while there are too few."""
+    verdict: Verdict
+    files: dict[str, str]
+    """File name to SHA-256."""
+    schema: int = 1
+
+
+class ParityDocument(msgspec.Struct, frozen=True):
+    """A document with the logits its version must give: `parity.json` holds a few, checked at every load."""
+
+    text: str
+    logits: tuple[float, ...]

@@ -1,0 +1,146 @@
+"""The system's shape on one page: what the workers need of the world, and what each promises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from askance.manifest import Manifest
+    from askance.records import (
+        Answer,
+        Delivery,
+        Label,
+        LabelCounts,
+        Labelled,
+        Position,
+        Progress,
+        Query,
+        Record,
+    )
+
+
+class Source(Protocol):
+    """Where documents come from."""
+
+    async def fetch(self, *, max_records: int, max_wait_seconds: float) -> Sequence[Record] | None:
+        """The next records, in offset order within a partition; at most `max_records`.
+
+        Returns as soon as it has any, an empty sequence when none came in time, and None once the source has
+        ended for good. A record is fetched once; it is not done until a `Sink` has delivered its position.
+        """
+
+
+class Sink(Protocol):
+    """Where a batch's outputs go, together with the positions they stand for."""
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Make the outputs and the positions durable; they are when this returns.
+
+        Deliveries are made one at a time, in order. A crash leaves either all of a delivery or none of it visible to
+        whoever reads the outputs up to the committed position.
+        """
+
+
+class Student(Protocol):
+    """A loaded version: the ONNX model that answers. Thread-safe and immutable."""
+
+    @property
+    def version(self) -> str:
+        """The version's name."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The label set, in the order of the logits' columns."""
+
+    @property
+    def temperature(self) -> float:
+        """The calibrated temperature its logits are divided by."""
+
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, K) float32 logits, C-contiguous; a document's row does not depend on the other documents."""
+
+
+class Teacher(Protocol):
+    """The LLM that is asked, or whatever stands in for it."""
+
+    @property
+    def name(self) -> str:
+        """Model or file, as it is recorded on every label."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many `ask` calls may be under way at once."""
+
+    async def ask(self, query: Query) -> Answer:
+        """One answer. An answer that could not be had is an `Answer` with `error`.
+
+        Raises `TeacherError` only when no query can be answered any more (credentials, unknown model).
+        """
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+
+
+class Ledger(Protocol):
+    """The durable store of queries and labels. Blocking; each worker has its own and calls it off the event loop."""
+
+    def commit(
+        self, queries: Sequence[Query], positions: Sequence[Position], bookmark: str | None
+    ) -> None:
+        """Store queries and advance positions in one transaction; a query already stored is left as it is."""
+
+    def progress(self) -> Mapping[tuple[str, int], Progress]:
+        """By (topic, partition): how far the stream is done."""
+
+    def reserve(self, limit: int) -> Sequence[Query]:
+        """Take up to `limit` pending queries, oldest first, and mark them asked before anyone asks."""
+
+    def release(self, queries: Sequence[Query]) -> None:
+        """Give back reserved queries that were certainly not sent."""
+
+    def settle(self, labels: Sequence[Label]) -> None:
+        """Write down how asked queries ended."""
+
+    def abandon_orphans(self) -> int:
+        """Mark every query a dead process left asked as lost; returns how many."""
+
+    def counts(self) -> LabelCounts:
+        """How many queries stand where."""
+
+    def labelled(self) -> Sequence[Labelled]:
+        """Every query with a valid label, in the order the labels came."""
+
+
+class Registry(Protocol):
+    """Immutable versions and the pointer to the live one. Blocking."""
+
+    def current(self) -> str | None:
+        """The champion's name, or None. A damaged pointer falls back to the last good version."""
+
+    def versions(self) -> Sequence[Manifest]:
+        """Every published version, oldest first."""
+
+    def manifest(self, version: str) -> Manifest:
+        """One version's manifest; raises `RegistryError` when there is no such version."""
+
+    def verified(self, version: str) -> Path:
+        """The version's folder, once every file in it matches its digest; else raises `DamagedVersionError`."""
+
+    def promote(self, version: str) -> None:
+        """Make a version the champion: one atomic write."""
+
+    def rollback(self) -> str:
+        """Make the previous champion the champion again; returns its name."""
+
+
+class Trainer(Protocol):
+    """Fits, exports, checks, evaluates and publishes a version, out of the data plane's way."""
+
+    async def train(self) -> Manifest:
+        """A new published version, whose manifest holds the verdict on its promotion; raises `TrainingError`."""
