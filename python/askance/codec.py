@@ -1,0 +1,110 @@
+"""Bytes to documents, predictions to bytes. Bad input becomes a dead letter with its reason; nothing here raises on data."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from askance.records import DeadLetter, Document, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from askance.records import Prediction, Record
+
+_encoder = msgspec.json.Encoder()
+
+
+class DocumentDecoder:
+    """Decodes records into documents; immutable, thread-safe.
+
+    `jsonl`: the value is a JSON object whose `text_field` is a string; other fields are skipped. `text`: the value is
+    the text itself. A document without an identifier is called after its coordinates.
+    """
+
+    def __init__(
+        self, *, format: Literal["jsonl", "text"], text_field: str, id_field: str, max_bytes: int  # noqa: A002 - the setting's name
+    ) -> None:
+        self._max_bytes = max_bytes
+        self._text_field = text_field
+        self._json = None
+        if format == "jsonl":
+            fields: list[tuple[str, object] | tuple[str, object, object]] = [("text", str)]
+            rename = {"text": text_field}
+            if id_field != text_field:
+                fields.append(("id", str | int | None, None))
+                rename["id"] = id_field
+            shape = msgspec.defstruct("Inbound", fields, rename=rename)  # type: ignore[arg-type] # its stub wants a list of one kind of tuple
+            self._json = msgspec.json.Decoder(shape)
+
+    def decode(self, records: Iterable[Record]) -> tuple[list[Document], list[DeadLetter]]:
+        """The records' documents in order, and a dead letter for every record that has none."""
+        documents: list[Document] = []
+        dead_letters: list[DeadLetter] = []
+        for record in records:
+            decoded = self._decode(record)
+            if isinstance(decoded, Document):
+                documents.append(decoded)
+            else:
+                dead_letters.append(decoded)
+        return documents, dead_letters
+
+    def _decode(self, record: Record) -> Document | DeadLetter:
+        value = record.value
+        if value is None:
+            return DeadLetter(record, Reason.NULL_VALUE, "the record has no value")
+        if len(value) > self._max_bytes:
+            return DeadLetter(
+                record, Reason.TOO_LARGE, f"{len(value)} bytes; source.max_document_bytes is {self._max_bytes}"
+            )
+        identifier: str | int | None = None
+        try:
+            if self._json is None:
+                text = value.decode()
+            else:
+                inbound = self._json.decode(value)
+                text = inbound.text
+                identifier = getattr(inbound, "id", None)
+        except msgspec.ValidationError as exc:
+            return DeadLetter(record, Reason.INVALID_TEXT, str(exc))
+        except UnicodeDecodeError as exc:
+            return DeadLetter(record, Reason.INVALID_UTF8, str(exc))
+        except (msgspec.DecodeError, RecursionError) as exc:
+            return DeadLetter(record, _why_not_json(value), str(exc) or "nested too deeply")
+        if not text.strip():
+            return DeadLetter(record, Reason.EMPTY_TEXT, "the text holds nothing but white space")
+        if identifier is None:
+            topic, partition, offset = record.coordinates
+            identifier = f"{topic}/{partition}/{offset}"
+        return Document(str(identifier), text, record)
+
+
+def encode_predictions(predictions: Sequence[Prediction]) -> list[bytes]:
+    """Each prediction as one line of JSON, without a line feed."""
+    return [_encoder.encode(prediction) for prediction in predictions]
+
+
+def encode_dead_letter(letter: DeadLetter) -> bytes:
+    """One line of JSON, without a line feed: coordinates, reason, detail, and the original bytes in base64."""
+    topic, partition, offset = letter.record.coordinates
+    value = letter.record.value
+    return _encoder.encode(
+        {
+            "topic": topic,
+            "partition": partition,
+            "offset": offset,
+            "reason": letter.reason,
+            "detail": letter.detail,
+            "bytes": None if value is None else base64.b64encode(value).decode(),
+        }
+    )
+
+
+def _why_not_json(value: bytes) -> Reason:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return Reason.INVALID_UTF8
+    return Reason.INVALID_JSON

@@ -1,0 +1,1 @@
+"""Where documents come from and predictions go: one adapter a transport."""

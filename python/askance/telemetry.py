@@ -1,0 +1,62 @@
+"""Every metric, named in one place. Loss is always counted: no record, query or version disappears without one."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class Telemetry:
+    """The metrics of one process, in a registry of their own (nothing global)."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.documents = Counter(
+            "askance_documents", "Documents with a delivered prediction.", registry=self.registry
+        )
+        self.accepted = Counter(
+            "askance_accepted", "Documents the gate accepted for the teacher.", registry=self.registry
+        )
+        self.dead_letters = Counter(
+            "askance_dead_letters", "Records that could not be processed.", ["reason"], registry=self.registry
+        )
+        self.unanswered = Counter(
+            "askance_unanswered", "Predictions without a label.", ["reason"], registry=self.registry
+        )
+        self.batches = Histogram(
+            "askance_batch_seconds",
+            "From a batch's first byte decoded to its last prediction encoded.",
+            registry=self.registry,
+            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0),
+        )
+        self.gate_scale = Gauge("askance_gate_scale", "The gate's scale s.", registry=self.registry)
+        self.gate_closed = Counter(
+            "askance_gate_closed_documents", "Documents drawn at propensity 0.", registry=self.registry
+        )
+        self.swaps = Counter("askance_swaps", "Versions swapped in.", registry=self.registry)
+        self.swap_failures = Counter(
+            "askance_swap_failures", "Versions that could not be loaded.", registry=self.registry
+        )
+        self.pending = Gauge("askance_pending_queries", "Queries waiting for the teacher.", registry=self.registry)
+        self.labels = Counter("askance_labels", "Queries that ended.", ["outcome"], registry=self.registry)
+        self.teacher_seconds = Histogram(
+            "askance_teacher_seconds", "From asking the teacher to its answer.", registry=self.registry
+        )
+        self.trainings = Counter(
+            "askance_trainings", "Trainings that ended.", ["outcome"], registry=self.registry
+        )
+        self.training_seconds = Histogram(
+            "askance_training_seconds",
+            "From starting a training to its version or its error.",
+            registry=self.registry,
+            buckets=(0.5, 1, 2, 5, 10, 30, 60, 300, 1800),
+        )
+
+    def value(self, name: str, **labels: str) -> float:
+        """A sample's present value, 0 when it has none yet; raises `ValueError` for a name that is no metric."""
+        value = self.registry.get_sample_value(name, labels)
+        if value is None:
+            if not any(name.startswith(metric.name) for metric in self.registry.collect()):
+                msg = f"there is no metric {name!r}; see askance/telemetry.py"
+                raise ValueError(msg)
+            return 0.0
+        return value
