@@ -1,0 +1,211 @@
+"""Makes each part from the settings; together with `app`, the only place that names adapters."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import time
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from askance.codec import DocumentDecoder
+from askance.errors import ConfigError, UsageError
+from askance.ledger import SqliteLedger
+from askance.registry import DirectoryRegistry
+from askance.rules.budget import PerSecondBudget, ShareBudget, Unlimited
+from askance.rules.gate import Gate
+from askance.rules.retraining import RetrainingSchedule
+from askance.stream.local import LocalStream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from askance.config import Config
+    from askance.protocols import Ledger, Registry, Student, Teacher, Trainer
+    from askance.rules.budget import Budget
+    from askance.telemetry import Telemetry
+    from askance.workers.teach import TeachWorker
+
+_LEARNING_RATE = 1000.0
+"""Documents per second at which `askance run` plays a finite file unless told otherwise."""
+
+_logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def exclusive(config: Config, worker: str) -> Iterator[None]:
+    """Hold the state folder's lock of one worker; a second one of its kind is a `UsageError`. A crash lets go of it."""
+    path = config.state / f"{worker}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w", encoding="utf-8")
+    except OSError as exc:
+        msg = f"cannot write the state folder {config.state}: {exc.strerror}; choose another with --state"
+        raise UsageError(msg) from exc
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            msg = f"another {worker} worker uses {config.state}; stop it, or choose another folder with --state"
+            raise UsageError(msg) from exc
+        yield
+
+
+def ledger(config: Config) -> AbstractContextManager[SqliteLedger]:
+    """A connection of its own for whoever asks."""
+    return closing(SqliteLedger(config.state / "ledger.db"))
+
+
+def registry(config: Config) -> DirectoryRegistry:
+    """The registry of the state folder."""
+    return DirectoryRegistry(config.state / "registry", on_warning=_logger.warning)
+
+
+def load(registry: Registry, version: str) -> Student:
+    """A version, verified, loaded, checked for parity and warm."""
+    from askance.student import onnx
+
+    return onnx.load(registry.verified(version), registry.manifest(version))
+
+
+def decoder(config: Config) -> DocumentDecoder:
+    """Decodes the documents."""
+    return DocumentDecoder(
+        format=config.source.format,
+        text_field=config.source.text_field,
+        id_field=config.source.id_field,
+        max_bytes=config.source.max_document_bytes,
+    )
+
+
+def gate(config: Config) -> Gate:
+    """The fixed part of the policy."""
+    return Gate(measure=config.gate.measure, exponent=config.gate.exponent, seed=config.gate.seed)
+
+
+def budget(config: Config, *, documents: int, accepted: int) -> Budget:
+    """The budget, going on from what earlier runs with this state have spent."""
+    settings = config.budget
+    if settings.kind == "m-raru":
+        return Unlimited(floor=config.floor)
+    if settings.kind == "per_second":
+        return PerSecondBudget(
+            per_second=settings.per_second, floor=config.floor, exponent=config.gate.exponent
+        )
+    return ShareBudget(
+        share=settings.share,
+        floor=config.floor,
+        exponent=config.gate.exponent,
+        advance=settings.advance,
+        horizon=settings.horizon,
+        documents=documents,
+        accepted=accepted,
+    )
+
+
+def stream(config: Config, ledger: Ledger, *, learning: bool) -> AbstractContextManager[LocalStream]:
+    """The local stream; with `learning`, a finite file is played at a rate at which students can learn."""
+    path = None if config.source.path == "-" else Path(config.source.path)
+    rate = config.source.rate
+    if rate is None:
+        rate = _LEARNING_RATE if learning and path is not None and not config.source.follow else 0.0
+        if rate:
+            _logger.info("playing %s at %g documents a second; --rate changes it, --rate 0 lifts it", path, rate)
+    return closing(
+        LocalStream(
+            input=path,
+            topic=config.source.topic or (path.stem if path else "stdin"),
+            follow=config.source.follow,
+            rate=rate,
+            predictions=None if config.sink.path == "-" else Path(config.sink.path),
+            dead_letters=dead_letter_path(config),
+            ledger=ledger,
+            clock=time.monotonic,
+        )
+    )
+
+
+def dead_letter_path(config: Config) -> Path:
+    """Where dead letters go."""
+    if config.sink.dead_letters is not None:
+        return Path(config.sink.dead_letters)
+    folder = config.state if config.sink.path == "-" else Path(config.sink.path).parent
+    return folder / "dead-letters.jsonl"
+
+
+def labels(config: Config) -> tuple[str, ...]:
+    """The label set; raises `ConfigError` when the settings do not tell it."""
+    from askance.teacher.replay import distinct_values
+
+    teacher = config.teacher
+    if teacher.labels is not None:
+        return teacher.labels
+    field = teacher.labels_from_field or (teacher.replay_field if teacher.kind == "replay" else None)
+    if field is None:
+        msg = "the label set is unknown; name the labels with teacher.labels (--labels) or --labels-from-field"
+        raise ConfigError(msg)
+    return distinct_values(_recorded_path(config), field)
+
+
+def teacher(config: Config, label_set: tuple[str, ...]) -> Teacher:
+    """The teacher of the settings."""
+    settings = config.teacher
+    if settings.kind == "replay":
+        from askance.teacher.replay import ReplayTeacher
+
+        return ReplayTeacher(
+            _recorded_path(config),
+            id_field=config.source.id_field,
+            field=settings.replay_field,
+            model=settings.model,
+            latency_seconds=settings.latency_ms / 1000,
+            concurrency=settings.concurrency,
+        )
+    if settings.kind == "openai":
+        from askance.teacher.openai import OpenAITeacher
+
+        return OpenAITeacher(settings, label_set)
+    msg = "teacher.kind is none, so there is nobody to ask; choose --teacher openai or --teacher replay"
+    raise ConfigError(msg)
+
+
+def teach_worker(config: Config, ledger: Ledger, telemetry: Telemetry) -> TeachWorker:
+    """The teach worker on its teacher."""
+    from askance.workers.teach import TeachWorker
+
+    label_set = labels(config)
+    return TeachWorker(
+        ledger=ledger, teacher=teacher(config, label_set), labels=label_set, telemetry=telemetry
+    )
+
+
+def trainer(config: Config) -> Trainer:
+    """The trainer, in a process of its own."""
+    from askance.training.process import ProcessTrainer
+
+    return ProcessTrainer(config, labels(config))
+
+
+def schedule(config: Config, registry: Registry, *, now: float) -> RetrainingSchedule:
+    """When to train, going on from the newest version."""
+    versions = registry.versions()
+    newest = versions[-1] if versions else None
+    return RetrainingSchedule(
+        first_at=config.train.first_at,
+        growth=config.train.growth,
+        every=config.train.every,
+        every_seconds=config.train.every_seconds,
+        labels=newest.trained_on + newest.held_out if newest else 0,
+        now=now,
+    )
+
+
+def _recorded_path(config: Config) -> Path:
+    if config.teacher.replay_path is not None:
+        return Path(config.teacher.replay_path)
+    if config.source.path == "-":
+        msg = "the recorded labels are in no file: name one with teacher.replay_path (--replay-file)"
+        raise ConfigError(msg)
+    return Path(config.source.path)

@@ -1,0 +1,1 @@
+"""The three loops: `classify`, `teach` and `train` share nothing but streams, the ledger and the registry."""

@@ -1,0 +1,90 @@
+"""Trains the next student when enough new labels have come, and makes it champion when it has earned it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from askance.errors import TrainingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from askance.protocols import Ledger, Registry, Trainer
+    from askance.rules.retraining import RetrainingSchedule
+    from askance.telemetry import Telemetry
+
+_logger = logging.getLogger(__name__)
+_POLL_SECONDS = 0.25
+
+
+class TrainWorker:
+    """Watches the ledger's labels and trains by the schedule; a failed training leaves the champion as it is."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        trainer: Trainer,
+        registry: Registry,
+        schedule: RetrainingSchedule,
+        telemetry: Telemetry,
+        clock: Callable[[], float],
+    ) -> None:
+        self._ledger = ledger
+        self._trainer = trainer
+        self._registry = registry
+        self._schedule = schedule
+        self._telemetry = telemetry
+        self._clock = clock
+
+    async def run(self, *, stop: asyncio.Event, drain: asyncio.Event) -> None:
+        """Train until `stop` is set (a training under way is given up), or until `drain` is set, then once more.
+
+        `drain` says that no more labels will come: whatever has not been trained on yet gets a last training.
+        """
+        while not stop.is_set():
+            last = drain.is_set()
+            counts = await asyncio.to_thread(self._ledger.counts)
+            if self._schedule.due(counts.labelled, self._clock(), last=last):
+                await self._train_unless_stopped(counts.labelled, stop)
+            elif last:
+                return
+            else:
+                await _first_of(stop, drain, timeout=_POLL_SECONDS)
+
+    async def _train_unless_stopped(self, labels: int, stop: asyncio.Event) -> None:
+        training = asyncio.create_task(self._train(labels))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({training, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if not training.done():
+            training.cancel()
+        await asyncio.wait({training})
+        if not training.cancelled():
+            training.result()
+
+    async def _train(self, labels: int) -> None:
+        started = self._clock()
+        try:
+            manifest = await self._trainer.train()
+        except TrainingError as exc:
+            self._telemetry.trainings.labels(outcome="failed").inc()
+            _logger.warning("no new version from %d labels: %s", labels, exc)
+        else:
+            outcome = "promoted" if manifest.verdict.promoted else "kept"
+            self._telemetry.trainings.labels(outcome=outcome).inc()
+            if manifest.verdict.promoted:
+                await asyncio.to_thread(self._registry.promote, manifest.version)
+            _logger.info("version %s %s: %s", manifest.version, outcome, manifest.verdict.why)
+        finally:
+            self._telemetry.training_seconds.observe(self._clock() - started)
+            self._schedule.trained(labels, self._clock())
+
+
+async def _first_of(*events: asyncio.Event, timeout: float) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
