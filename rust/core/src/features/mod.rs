@@ -1,0 +1,121 @@
+//! The hashed featurizer: text to word n-grams to the rows of a sparse matrix.
+//!
+//! Training and serving run this same code, and the words it sees are pinned to one Unicode version, so a student
+//! meets in production the features it was fitted on. `tests/reference_features.py` is the same in plain Python.
+
+mod ngrams;
+mod rows;
+mod unicode;
+mod unicode_tables;
+mod words;
+
+use std::fmt;
+
+pub use rows::Csr;
+
+/// How often a bucket occurs in a document, as the weight it gets before scaling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weighting {
+    /// The number of occurrences, c.
+    Count,
+    /// One, however often.
+    Binary,
+    /// 1 + ln c.
+    Sublinear,
+}
+
+/// What a featurizer is built from; `Featurizer::new` checks it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The number of buckets is two to this power, in [1, 24].
+    pub bits: i64,
+    /// The fewest words in an n-gram, at least 1.
+    pub ngram_min: i64,
+    /// The most words in an n-gram, at least `ngram_min` and at most 8.
+    pub ngram_max: i64,
+    /// What a bucket weighs.
+    pub weighting: Weighting,
+    /// Words past this many are ignored, which bounds memory; in [1, 1,000,000].
+    pub max_words: i64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bits: 18,
+            ngram_min: 1,
+            ngram_max: 2,
+            weighting: Weighting::Sublinear,
+            max_words: 4096,
+        }
+    }
+}
+
+/// A `Config` outside its limits; says which limit and what was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Turns documents into rows of bucket weights. Immutable: share it between threads freely.
+#[derive(Clone, Debug)]
+pub struct Featurizer {
+    bits: u32,
+    ngram_min: u32,
+    ngram_max: u32,
+    weighting: Weighting,
+    max_words: u32,
+}
+
+impl Featurizer {
+    /// A featurizer for `config`.
+    ///
+    /// # Errors
+    ///
+    /// If a field is outside the limits that its documentation names.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        let ngram_max = within("ngram_max", config.ngram_max, 8)?;
+        Ok(Self {
+            bits: within("bits", config.bits, 24)?,
+            ngram_min: within("ngram_min", config.ngram_min, ngram_max)?,
+            ngram_max,
+            weighting: config.weighting,
+            max_words: within("max_words", config.max_words, 1_000_000)?,
+        })
+    }
+
+    /// The number of buckets.
+    #[must_use]
+    pub fn buckets(&self) -> u32 {
+        1 << self.bits
+    }
+
+    /// The features of `texts`, one row each.
+    ///
+    /// Beside its result this holds memory for the longest document and for `max_words` words.
+    pub fn transform<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> Csr {
+        let mut csr = Csr::new();
+        let mut words = words::Words::new(self.max_words as usize);
+        let mut buckets = Vec::new();
+        for text in texts {
+            let hashes = words.hash(text);
+            ngrams::buckets(self, hashes, &mut buckets);
+            csr.push(&mut buckets, self.weighting);
+        }
+        csr
+    }
+}
+
+/// `given` if it is in [1, `high`].
+fn within(name: &str, given: i64, high: u32) -> Result<u32, ConfigError> {
+    u32::try_from(given)
+        .ok()
+        .filter(|value| (1..=high).contains(value))
+        .ok_or_else(|| ConfigError(format!("{name} must be in [1, {high}], got {given}")))
+}
