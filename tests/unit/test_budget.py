@@ -1,0 +1,115 @@
+"""A budget keeps its promise over a stream, whatever the uncertainties do, and only by moving the scale beforehand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from askance.rules.budget import Budget, PerSecondBudget, ShareBudget, Unlimited
+from askance.rules.gate import M_RARU_OPENING, Opening
+
+
+def propensities(opening: Opening, u: NDArray[np.float32], exponent: float = 1.0) -> NDArray[np.float64]:
+    return opening.floor + (1 - opening.floor) * np.minimum(1.0, opening.scale * u.astype(np.float64) ** exponent)
+
+
+def play(
+    budget: Budget, batches: list[NDArray[np.float32]], *, seed: int = 0, exponent: float = 1.0, step: float = 1.0
+) -> NDArray[np.int64]:
+    """How many of each batch were accepted."""
+    rng = np.random.default_rng(seed)
+    accepted = []
+    for index, u in enumerate(batches):
+        opening = budget.opening(len(u), now=index * step, blind=False)
+        hits = int((rng.random(len(u)) < propensities(opening, u, exponent)).sum())
+        budget.spent(u, hits)
+        accepted.append(hits)
+    return np.array(accepted)
+
+
+def share_budget(**settings: float) -> ShareBudget:
+    return ShareBudget(
+        **{"share": 0.05, "floor": 0.0025, "exponent": 1.0, "advance": 0, "horizon": 5000} | settings
+    )
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 3.0])
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.3, 1.0])
+def test_the_share_holds_over_a_stream_that_changes(share: float, exponent: float) -> None:
+    rng = np.random.default_rng(1)
+    # From an unsure student to a sure one, with a sudden swap in the middle.
+    batches = [rng.beta(2, 2 if i < 100 else 30, 500).astype(np.float32) for i in range(200)]
+    accepted = play(share_budget(share=share, floor=share / 20, exponent=exponent), batches, exponent=exponent)
+    assert abs(accepted.sum() / 100_000 - share) < 4 * np.sqrt(share * (1 - share) / 100_000) + 0.02 * share
+
+
+def test_the_advance_is_lent_at_once_and_paid_back() -> None:
+    budget = share_budget(advance=100)
+    first = budget.opening(500, now=0.0, blind=True)
+    assert propensities(first, np.ones(1, np.float32))[0] == pytest.approx(125 / 500)
+    budget.spent(np.ones(500, np.float32), 125)
+    second = budget.opening(500, now=0.0, blind=True)
+    assert propensities(second, np.ones(1, np.float32))[0] == pytest.approx(0.05)
+    u = np.random.default_rng(0).random(500).astype(np.float32)
+    budget.spent(np.ones(500, np.float32), 25)
+    after = [u] * 100
+    assert play(budget, after)[:20].sum() < 0.05 * 500 * 20
+    assert play(budget, after).sum() + 150 == pytest.approx(0.05 * 51_000, rel=0.6)
+
+
+def test_a_restarted_budget_goes_on_where_it_was() -> None:
+    u = np.random.default_rng(0).random(500).astype(np.float32)
+    whole = share_budget()
+    play(whole, [u] * 10)
+    again = share_budget(documents=5000, accepted=whole._accepted)
+    again.spent(u[:0], 0)
+    assert again.opening(500, now=0, blind=True) == whole.opening(500, now=0, blind=True)
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=1, max_size=50),
+    st.floats(0.01, 1),
+    st.floats(0, 0.01),
+)
+def test_the_solved_scale_meets_the_rate_where_it_can_be_met(u: list[float], share: float, floor: float) -> None:
+    seen = np.array(u, dtype=np.float32)
+    budget = share_budget(share=share, floor=floor, horizon=10**12)
+    budget.spent(np.repeat(seen, 2048), 0)
+    opening = budget.opening(10, now=0.0, blind=False)
+    window = np.repeat(seen, 2048)[-2048:]
+    mean = propensities(opening, window).mean()
+    reachable = floor + (1 - floor) * np.minimum(1.0, 1e6 * window.astype(float)).mean()
+    assert mean == pytest.approx(min(share, reachable), rel=1e-3, abs=1e-6)
+
+
+def test_queries_per_second_hold_whatever_the_rate_of_documents() -> None:
+    rng = np.random.default_rng(2)
+    budget = PerSecondBudget(per_second=5.0, floor=0.0, exponent=1.0)
+    # 0.1 s a batch: 200 documents a second, then 10,000 a second.
+    batches = [rng.random(20 if i < 3000 else 1000).astype(np.float32) for i in range(6000)]
+    accepted = play(budget, batches, step=0.1)
+    assert accepted[300:3000].sum() / 270 == pytest.approx(5.0, rel=0.1)
+    assert accepted[3600:].sum() / 240 == pytest.approx(5.0, rel=0.1)
+    assert accepted[3000:3600].sum() < 5 * 60 * 2
+
+
+def test_an_idle_hour_is_not_saved_up() -> None:
+    budget = PerSecondBudget(per_second=1.0, floor=0.0, exponent=1.0, horizon_seconds=60.0)
+    u = np.full(100, 0.5, np.float32)
+    budget.opening(100, now=0.0, blind=False)
+    budget.spent(u, 0)
+    opening = budget.opening(100, now=3600.0, blind=False)
+    assert propensities(opening, u).sum() <= 100
+    total = 0.0
+    for second in range(1, 61):
+        opening = budget.opening(100, now=3600.0 + second, blind=False)
+        hits = propensities(opening, u).sum()
+        budget.spent(u, round(hits))
+        total += hits
+    assert total < 60 + 60 + 5
+
+
+def test_m_raru_has_no_budget() -> None:
+    budget = Unlimited(floor=0.0)
+    assert budget.opening(10, now=0.0, blind=False) == M_RARU_OPENING == Opening(0.0, 1.0)
