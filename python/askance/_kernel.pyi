@@ -9,12 +9,14 @@ from typing import Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["Decisions", "HashedFeaturizer", "decide", "uncertainty", "uniform"]
+
 _Measure: TypeAlias = Literal["entropy", "margin", "least_confidence"]
 _Weighting: TypeAlias = Literal["count", "binary", "sublinear"]
 
 @final
 class Decisions:
-    """What `decide` says of n rows; immutable, every array has shape (n,) and is freshly allocated."""
+    """What `decide` says of n rows: every array has shape (n,) and is freshly allocated; none can be rebound."""
 
     @property
     def labels(self) -> NDArray[np.int32]:
@@ -74,7 +76,7 @@ def uncertainty(
     - `least_confidence`: (1 - p1) * K / (K - 1)
 
     `logits` is (n, K), K >= 2, float32, C-contiguous; it is borrowed, not copied. `temperature` is
-    finite and above 0. A row with a non-finite logit gives 1.
+    in [1e-6, 1e6]. The arithmetic is f32, within 1e-6 of real arithmetic. A row with a non-finite logit gives 1.
     """
 
 def decide(
@@ -96,6 +98,11 @@ def decide(
     `uncertainty` and the row is accepted iff `uniform(...) < q`. `floor` is in [0, 1], `exponent` and
     `scale` are finite and not negative; `0**0` is 1. With floor 0, exponent 1 and scale 1 this is M-RARU: q = u.
     With floor 0 and scale 0 the gate is closed: q = 0. With floor 1 every row is accepted: q = 1.
+
+    Labels and `finite` are exact; confidences and uncertainties are f32 within 1e-6 of real arithmetic. A row's
+    decision depends on the row, its coordinates and the parameters alone: not on the batch, its order or the CPU.
+    Every array is bit-identical on every instruction set, because all run the same IEEE 754 operations in the same
+    order, without fused multiply-adds and without a mathematics library.
 
     Shapes: `logits` (n, K) float32 C-contiguous with K >= 2; `partitions` (n,) int32; `offsets` (n,) int64.
     """

@@ -2,6 +2,7 @@
 //!
 //! Arrays in, arrays out. Misuse raises `TypeError` or `ValueError` naming what was given and the remedy; data never raises.
 
+mod arrays;
 mod features;
 mod gate;
 
