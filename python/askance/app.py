@@ -110,10 +110,7 @@ class _Run:
             if "train" in self._workers:
                 starts.append(("train", self._train(registry, taught), asyncio.Event()))
             background.append(asyncio.create_task(self._observe(ledger)))
-            others = [
-                asyncio.create_task(self._report_failure(name, worker, done))
-                for name, worker, done in starts
-            ]
+            others = [asyncio.create_task(self._report_failure(name, worker, done)) for name, worker, done in starts]
             if "teach" not in self._workers and (classify or self._once):
                 taught.set()
             if classify:
@@ -199,15 +196,13 @@ class _Run:
         )
         return worker.run(stop=self._stop, drain=drain)
 
-    async def _report_failure(
-        self, name: str, worker: Coroutine[None, None, None], done: asyncio.Event
-    ) -> None:
+    async def _report_failure(self, name: str, worker: Coroutine[None, None, None], done: asyncio.Event) -> None:
         """A teacher or trainer that fails must not take the data plane down with it."""
         try:
             await worker
         except AskanceError as exc:
             self._failures.append(f"{name}: {exc}")
-            _logger.error("%s stopped: %s", name, exc)  # noqa: TRY400 - a person reads this line, not a traceback
+            _logger.error("%s stopped: %s", name, exc)
         finally:
             done.set()
 
@@ -221,8 +216,8 @@ class _Run:
             self._telemetry.pending.set(self._backlog)
             if self._listener:
                 if counts.labelled != labelled:
-                    rows = await asyncio.to_thread(ledger.labelled)
-                    labelled, agreement = len(rows), stream_agreement(rows[-_AGREEMENT_WINDOW:])
+                    rows = await asyncio.to_thread(ledger.labelled, _AGREEMENT_WINDOW)
+                    labelled, agreement = counts.labelled, stream_agreement(rows)
                 now, documents = time.monotonic(), int(self._telemetry.value("askance_documents_total"))
                 self._listener(
                     Snapshot(
@@ -266,9 +261,7 @@ class _Run:
 def stream_agreement(rows: Sequence[Labelled]) -> Estimate | None:
     """Agreement of predictions with the teacher over labelled documents, each counted 1/propensity times."""
     judged = [row for row in rows if row.predicted is not None]
-    return estimate_agreement(
-        [row.predicted == row.label for row in judged], [row.propensity for row in judged]
-    )
+    return estimate_agreement([row.predicted == row.label for row in judged], [row.propensity for row in judged])
 
 
 def _agreement_of(version: str | None, versions: Sequence[Manifest]) -> Estimate | None:

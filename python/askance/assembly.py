@@ -55,12 +55,12 @@ def exclusive(config: Config, worker: str) -> Iterator[None]:
 
 def ledger(config: Config) -> AbstractContextManager[SqliteLedger]:
     """A connection of its own for whoever asks."""
-    return closing(SqliteLedger(config.state / "ledger.db"))
+    return closing(SqliteLedger(_ledger_path(config)))
 
 
 def registry(config: Config) -> DirectoryRegistry:
     """The registry of the state folder."""
-    return DirectoryRegistry(config.state / "registry", on_warning=_logger.warning)
+    return DirectoryRegistry(_registry_path(config), on_warning=_logger.warning)
 
 
 def load(registry: Registry, version: str) -> Student:
@@ -91,9 +91,7 @@ def budget(config: Config, *, documents: int, accepted: int) -> Budget:
     if settings.kind == "m-raru":
         return Unlimited(floor=config.floor)
     if settings.kind == "per_second":
-        return PerSecondBudget(
-            per_second=settings.per_second, floor=config.floor, exponent=config.gate.exponent
-        )
+        return PerSecondBudget(per_second=settings.per_second, floor=config.floor, exponent=config.gate.exponent)
     return ShareBudget(
         share=settings.share,
         floor=config.floor,
@@ -176,16 +174,25 @@ def teach_worker(config: Config, ledger: Ledger, telemetry: Telemetry) -> TeachW
     from askance.workers.teach import TeachWorker
 
     label_set = labels(config)
-    return TeachWorker(
-        ledger=ledger, teacher=teacher(config, label_set), labels=label_set, telemetry=telemetry
-    )
+    return TeachWorker(ledger=ledger, teacher=teacher(config, label_set), labels=label_set, telemetry=telemetry)
 
 
 def trainer(config: Config) -> Trainer:
     """The trainer, in a process of its own."""
+    from askance.manifest import FeaturizerConfig
     from askance.training.process import ProcessTrainer
+    from askance.training.spec import Spec
 
-    return ProcessTrainer(config, labels(config))
+    spec = Spec(
+        ledger=str(_ledger_path(config)),
+        registry=str(_registry_path(config)),
+        labels=labels(config),
+        featurizer=FeaturizerConfig(bits=config.student.bits, ngram_max=config.student.ngram_max),
+        holdout_share=config.train.holdout_share,
+        parity_tolerance=config.train.parity_tolerance,
+        seed=config.train.seed,
+    )
+    return ProcessTrainer(spec, on_warning=_logger.warning)
 
 
 def schedule(config: Config, registry: Registry, *, now: float) -> RetrainingSchedule:
@@ -209,3 +216,11 @@ def _recorded_path(config: Config) -> Path:
         msg = "the recorded labels are in no file: name one with teacher.replay_path (--replay-file)"
         raise ConfigError(msg)
     return Path(config.source.path)
+
+
+def _ledger_path(config: Config) -> Path:
+    return config.state / "ledger.db"
+
+
+def _registry_path(config: Config) -> Path:
+    return config.state / "registry"

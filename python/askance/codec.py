@@ -1,9 +1,9 @@
-"""Bytes to documents, predictions to bytes. Bad input becomes a dead letter with its reason; nothing here raises on data."""
+"""Bytes to documents, predictions to bytes. Nothing here raises on data: bad input becomes a dead letter."""
 
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -25,18 +25,23 @@ class DocumentDecoder:
     """
 
     def __init__(
-        self, *, format: Literal["jsonl", "text"], text_field: str, id_field: str, max_bytes: int  # noqa: A002 - the setting's name
+        self,
+        *,
+        format: Literal["jsonl", "text"],
+        text_field: str,
+        id_field: str,
+        max_bytes: int,  # noqa: A002 - the setting's name
     ) -> None:
         self._max_bytes = max_bytes
         self._text_field = text_field
-        self._json = None
+        self._json: msgspec.json.Decoder[Any] | None = None
         if format == "jsonl":
             fields: list[tuple[str, object] | tuple[str, object, object]] = [("text", str)]
             rename = {"text": text_field}
             if id_field != text_field:
                 fields.append(("id", str | int | None, None))
                 rename["id"] = id_field
-            shape = msgspec.defstruct("Inbound", fields, rename=rename)  # type: ignore[arg-type] # its stub wants a list of one kind of tuple
+            shape = msgspec.defstruct("Inbound", fields, rename=rename)
             self._json = msgspec.json.Decoder(shape)
 
     def decode(self, records: Iterable[Record]) -> tuple[list[Document], list[DeadLetter]]:

@@ -102,7 +102,7 @@ class Ledger(Protocol):
         """Take up to `limit` pending queries, oldest first, and mark them asked before anyone asks."""
 
     def release(self, queries: Sequence[Query]) -> None:
-        """Give back reserved queries that were certainly not sent."""
+        """Give back reserved queries that were certainly not sent, or were turned away unread (`TeacherError`)."""
 
     def settle(self, labels: Sequence[Label]) -> None:
         """Write down how asked queries ended."""
@@ -113,8 +113,8 @@ class Ledger(Protocol):
     def counts(self) -> LabelCounts:
         """How many queries stand where."""
 
-    def labelled(self) -> Sequence[Labelled]:
-        """Every query with a valid label, in the order the labels came."""
+    def labelled(self, newest: int | None = None) -> Sequence[Labelled]:
+        """Every query with a valid label, or only the `newest` so many, in the order the labels came."""
 
 
 class Registry(Protocol):

@@ -10,9 +10,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.documents = Counter(
-            "askance_documents", "Documents with a delivered prediction.", registry=self.registry
-        )
+        self.documents = Counter("askance_documents", "Documents with a delivered prediction.", registry=self.registry)
         self.accepted = Counter(
             "askance_accepted", "Documents the gate accepted for the teacher.", registry=self.registry
         )
@@ -41,9 +39,7 @@ class Telemetry:
         self.teacher_seconds = Histogram(
             "askance_teacher_seconds", "From asking the teacher to its answer.", registry=self.registry
         )
-        self.trainings = Counter(
-            "askance_trainings", "Trainings that ended.", ["outcome"], registry=self.registry
-        )
+        self.trainings = Counter("askance_trainings", "Trainings that ended.", ["outcome"], registry=self.registry)
         self.training_seconds = Histogram(
             "askance_training_seconds",
             "From starting a training to its version or its error.",

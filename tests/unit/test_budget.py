@@ -29,9 +29,7 @@ def play(
 
 
 def share_budget(**settings: float) -> ShareBudget:
-    return ShareBudget(
-        **{"share": 0.05, "floor": 0.0025, "exponent": 1.0, "advance": 0, "horizon": 5000} | settings
-    )
+    return ShareBudget(**{"share": 0.05, "floor": 0.0025, "exponent": 1.0, "advance": 0, "horizon": 5000} | settings)
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 3.0])

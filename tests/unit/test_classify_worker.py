@@ -93,7 +93,13 @@ def test_a_prediction_says_everything_about_its_decision() -> None:
     assert prediction["propensity"] == prediction["uncertainty"]
     rest = {key: prediction[key] for key in ("id", "label", "version", "seed", "topic", "partition", "offset")}
     assert rest == {
-        "id": "t/0/5", "label": "b", "version": "v7", "seed": 3, "topic": "t", "partition": 0, "offset": 5,
+        "id": "t/0/5",
+        "label": "b",
+        "version": "v7",
+        "seed": 3,
+        "topic": "t",
+        "partition": 0,
+        "offset": 5,
     }
     assert telemetry.value("askance_documents_total") == 1
 

@@ -12,9 +12,7 @@ from askance.records import Coordinates, Prediction, Reason, Record
 
 
 def decoder(**settings: object) -> DocumentDecoder:
-    return DocumentDecoder(
-        **{"format": "jsonl", "text_field": "text", "id_field": "id", "max_bytes": 1000} | settings
-    )
+    return DocumentDecoder(**{"format": "jsonl", "text_field": "text", "id_field": "id", "max_bytes": 1000} | settings)
 
 
 def record(value: bytes | None, offset: int = 7) -> Record:
@@ -56,8 +54,8 @@ def test_bad_input_becomes_a_dead_letter(value: bytes | None, reason: Reason) ->
 
 @given(st.binary(max_size=200))
 def test_no_bytes_make_the_decoder_raise(value: bytes) -> None:
-    for format in ("jsonl", "text"):
-        documents, dead_letters = decoder(format=format).decode([record(value)])
+    for shape in ("jsonl", "text"):
+        documents, dead_letters = decoder(format=shape).decode([record(value)])
         assert len(documents) + len(dead_letters) == 1
 
 

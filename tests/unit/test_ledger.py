@@ -74,9 +74,15 @@ def test_only_valid_labels_are_training_data(ledger: SqliteLedger) -> None:
     ledger.reserve(4)
     ledger.settle([label(2), label(0, Outcome.INVALID), label(1, Outcome.FAILED), label(3)])
     assert [row.coordinates.offset for row in ledger.labelled()] == [2, 3]
+    assert [row.coordinates.offset for row in ledger.labelled(newest=1)] == [3]
     row = ledger.labelled()[0]
     assert (row.text, row.label, row.predicted, row.version, row.propensity, row.confidence) == (
-        "text 2", "b", "a", "v1", 0.125, 0.9,
+        "text 2",
+        "b",
+        "a",
+        "v1",
+        0.125,
+        0.9,
     )
     assert ledger.counts() == LabelCounts(labelled=2, invalid=1, failed=1)
 

@@ -59,9 +59,7 @@ def delivery(records: Sequence[Record]) -> Delivery:
     return Delivery(
         predictions=[(record, record.value or b"") for record in records if record.value != b"bad"],
         queries=[],
-        dead_letters=[
-            DeadLetter(record, Reason.INVALID_JSON, "bad") for record in records if record.value == b"bad"
-        ],
+        dead_letters=[DeadLetter(record, Reason.INVALID_JSON, "bad") for record in records if record.value == b"bad"],
         positions=[Position("t", 0, records[-1].coordinates.offset + 1, len(records), 0, 0)],
     )
 
@@ -78,7 +76,10 @@ def test_a_file_streams_line_by_line_with_line_numbers_as_offsets(setting: Setti
     records = fetch(stream)
     assert records is not None
     assert [(r.coordinates.offset, r.value) for r in records] == [
-        (0, b"a"), (1, b""), (2, b"bad\r"), (3, b"bad"),
+        (0, b"a"),
+        (1, b""),
+        (2, b"bad\r"),
+        (3, b"bad"),
     ]
     asyncio.run(stream.deliver(delivery(records)))
     drain(stream)
@@ -210,6 +211,6 @@ def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
     os.close(read_end)
     os.dup2(write_end, file._file)
     os.close(write_end)
-    with pytest.raises(StreamError, match="writing .*out failed"):
+    with pytest.raises(StreamError, match=r"writing .*out failed"):
         file.append(b"x")
     file.close()

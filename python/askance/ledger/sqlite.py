@@ -121,10 +121,7 @@ class SqliteLedger:
             connection.executemany(
                 "UPDATE queries SET status = 'asked' WHERE number = ?", [(number,) for number, *_ in rows]
             )
-            return [
-                Query(Coordinates(topic, partition, offset), *rest)
-                for _, topic, partition, offset, *rest in rows
-            ]
+            return [Query(Coordinates(topic, partition, offset), *rest) for _, topic, partition, offset, *rest in rows]
 
     def release(self, queries: Sequence[Query]) -> None:
         """Give back reserved queries that were certainly not sent."""
@@ -140,7 +137,8 @@ class SqliteLedger:
         with self._writing() as connection:
             for label in labels:
                 row = connection.execute(
-                    'SELECT number FROM queries WHERE topic = ? AND partition = ? AND "offset" = ? AND status = \'asked\'',
+                    'SELECT number FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?'
+                    " AND status = 'asked'",
                     label.coordinates,
                 ).fetchone()
                 if row is None:
@@ -174,25 +172,21 @@ class SqliteLedger:
                 " FROM queries WHERE status = 'asked'",
                 (Outcome.LOST,),
             )
-            return connection.execute(
-                "UPDATE queries SET status = ? WHERE status = 'asked'", (Outcome.LOST,)
-            ).rowcount
+            return connection.execute("UPDATE queries SET status = ? WHERE status = 'asked'", (Outcome.LOST,)).rowcount
 
     def counts(self) -> LabelCounts:
         """How many queries stand where."""
         with self._reading() as connection:
             return LabelCounts(**dict(connection.execute("SELECT status, count(*) FROM queries GROUP BY status")))
 
-    def labelled(self) -> list[Labelled]:
-        """Every query with a valid label, in the order the labels came."""
+    def labelled(self, newest: int | None = None) -> list[Labelled]:
+        """Every query with a valid label, or only the `newest` so many, in the order the labels came."""
         with self._reading() as connection:
             rows = connection.execute(
                 'SELECT topic, partition, "offset", text, label, predicted, version, propensity, labels.confidence'
                 " FROM labels JOIN queries ON queries.number = labels.query"
-                " WHERE outcome = ? ORDER BY labels.number",
-                (Outcome.LABELLED,),
-            )
-            return [
-                Labelled(Coordinates(topic, partition, offset), *rest)
-                for topic, partition, offset, *rest in rows
-            ]
+                " WHERE outcome = ? ORDER BY labels.number DESC LIMIT ?",
+                (Outcome.LABELLED, -1 if newest is None else newest),
+            ).fetchall()
+        rows.reverse()
+        return [Labelled(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]

@@ -74,9 +74,7 @@ class ShareBudget:
         if blind:
             owed = self._share * (self._documents + documents) + self._advance - self._accepted
             return self._solver.blind(owed / documents)
-        return self._solver.solve(
-            self._share + (self._share * self._documents - self._accepted) / self._horizon
-        )
+        return self._solver.solve(self._share + (self._share * self._documents - self._accepted) / self._horizon)
 
     def spent(self, uncertainties: NDArray[np.float32], accepted: int) -> None:
         """See `Budget`."""
@@ -92,9 +90,7 @@ class PerSecondBudget:
     `horizon_seconds` worth of it is remembered) or too much, made up for over `horizon_seconds`.
     """
 
-    def __init__(
-        self, *, per_second: float, floor: float, exponent: float, horizon_seconds: float = 60.0
-    ) -> None:
+    def __init__(self, *, per_second: float, floor: float, exponent: float, horizon_seconds: float = 60.0) -> None:
         self._per_second = per_second
         self._horizon = horizon_seconds
         self._credit = 0.0
@@ -108,9 +104,7 @@ class PerSecondBudget:
             self._arrivals = float(documents)
         else:
             elapsed = max(now - self._last, 1e-6)
-            self._credit = min(
-                self._credit + self._per_second * elapsed, self._per_second * self._horizon
-            )
+            self._credit = min(self._credit + self._per_second * elapsed, self._per_second * self._horizon)
             # Exponential smoothing over ten seconds, whatever the spacing of the batches.
             keep = np.exp(-elapsed / 10.0)
             self._arrivals = keep * self._arrivals + (1.0 - keep) * documents / elapsed

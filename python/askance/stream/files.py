@@ -64,7 +64,7 @@ class LineReader:
         return self._ended and not self._buffer
 
     def read(self, max_lines: int, wait_seconds: float) -> list[Line]:
-        """Up to `max_lines` lines; empty when none is complete within `wait_seconds` (standard input) or now (a file)."""
+        """Up to `max_lines` lines; empty when none is complete in `wait_seconds` (standard input) or now (a file)."""
         lines = self._take(max_lines)
         while not lines and not self._ended and self._fill(wait_seconds):
             lines = self._take(max_lines)

@@ -77,14 +77,8 @@ class LocalStream:
         bookmark = msgspec.json.decode(done.bookmark, type=_Bookmark) if done and done.bookmark else None
         self._reader = LineReader(input, follow=follow, start=bookmark.position if bookmark and input else 0)
         self._check_same_input(bookmark)
-        self._predictions = (
-            AppendedFile(predictions, _committed(predictions, bookmark and bookmark.predictions))
-            if predictions
-            else None
-        )
-        self._dead_letters = AppendedFile(
-            dead_letters, _committed(dead_letters, bookmark and bookmark.dead_letters)
-        )
+        self._predictions = AppendedFile(predictions, _committed(predictions, bookmark)) if predictions else None
+        self._dead_letters = AppendedFile(dead_letters, _committed(dead_letters, bookmark))
         self._paths = (predictions, dead_letters)
         # Byte position behind the record below each next offset that a delivery may name.
         position = bookmark.position if bookmark else 0
@@ -120,8 +114,7 @@ class LocalStream:
         self._fetched += len(lines)
         self._ends[self._next_offset] = lines[-1].end
         return [
-            Record(Coordinates(self._topic, _PARTITION, first + index), line.value)
-            for index, line in enumerate(lines)
+            Record(Coordinates(self._topic, _PARTITION, first + index), line.value) for index, line in enumerate(lines)
         ]
 
     async def _allowance(self, max_records: int, max_wait_seconds: float) -> int:
@@ -148,9 +141,7 @@ class LocalStream:
             else:
                 _print(data)
         if delivery.dead_letters:
-            self._dead_letters.append(
-                b"".join(encode_dead_letter(letter) + b"\n" for letter in delivery.dead_letters)
-            )
+            self._dead_letters.append(b"".join(encode_dead_letter(letter) + b"\n" for letter in delivery.dead_letters))
         (position,) = delivery.positions
         end = self._ends.pop(position.next_offset)
         self._ledger.commit(delivery.queries, delivery.positions, self._bookmark(end))
@@ -175,8 +166,11 @@ class LocalStream:
             self._predictions.close()
 
 
-def _committed(path: Path, output: _Output | None) -> int | None:
-    return output.length if output is not None and output.path == str(path.resolve()) else None
+def _committed(path: Path, bookmark: _Bookmark | None) -> int | None:
+    for output in (bookmark.predictions, bookmark.dead_letters) if bookmark else ():
+        if output is not None and output.path == str(path.resolve()):
+            return output.length
+    return None
 
 
 def _print(data: bytes) -> None:

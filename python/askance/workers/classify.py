@@ -96,9 +96,7 @@ class ClassifyWorker:
             ]
         encoded = encode_predictions(predictions)
         delivery = Delivery(
-            predictions=[
-                (document.record, value) for document, value in zip(documents, encoded, strict=True)
-            ],
+            predictions=[(document.record, value) for document, value in zip(documents, encoded, strict=True)],
             queries=queries,
             dead_letters=dead_letters,
             positions=_positions(records, documents, queries, dead_letters),

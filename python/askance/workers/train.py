@@ -52,7 +52,7 @@ class TrainWorker:
             elif last:
                 return
             else:
-                await _first_of(stop, drain, timeout=_POLL_SECONDS)
+                await _first_of(stop, drain, seconds=_POLL_SECONDS)
 
     async def _train_unless_stopped(self, labels: int, stop: asyncio.Event) -> None:
         training = asyncio.create_task(self._train(labels))
@@ -83,8 +83,8 @@ class TrainWorker:
             self._schedule.trained(labels, self._clock())
 
 
-async def _first_of(*events: asyncio.Event, timeout: float) -> None:
+async def _first_of(*events: asyncio.Event, seconds: float) -> None:
     waits = [asyncio.create_task(event.wait()) for event in events]
-    await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()

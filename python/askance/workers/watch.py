@@ -42,7 +42,7 @@ async def watch(
                 except RegistryError as exc:
                     refused = champion
                     telemetry.swap_failures.inc()
-                    _logger.error("version %s is not swapped in: %s", champion, exc)  # noqa: TRY400 - a person reads this line, not a traceback
+                    _logger.error("version %s is not swapped in: %s", champion, exc)
                 else:
                     telemetry.swaps.inc()
                     _logger.info("version %s is live", champion)
