@@ -73,7 +73,7 @@ def load(registry: Registry, version: str) -> Student:
 def decoder(config: Config) -> DocumentDecoder:
     """Decodes the documents."""
     return DocumentDecoder(
-        format=config.source.format,
+        document_format=config.source.format,
         text_field=config.source.text_field,
         id_field=config.source.id_field,
         max_bytes=config.source.max_document_bytes,

@@ -27,15 +27,15 @@ class DocumentDecoder:
     def __init__(
         self,
         *,
-        format: Literal["jsonl", "text"],
+        document_format: Literal["jsonl", "text"],
         text_field: str,
         id_field: str,
-        max_bytes: int,  # noqa: A002 - the setting's name
+        max_bytes: int,
     ) -> None:
         self._max_bytes = max_bytes
         self._text_field = text_field
         self._json: msgspec.json.Decoder[Any] | None = None
-        if format == "jsonl":
+        if document_format == "jsonl":
             fields: list[tuple[str, object] | tuple[str, object, object]] = [("text", str)]
             rename = {"text": text_field}
             if id_field != text_field:

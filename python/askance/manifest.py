@@ -47,6 +47,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """In the order of the logits' columns."""
     temperature: float
     featurizer: FeaturizerConfig
+    featurizer_digest: str
+    """SHA-256 of the configuration and of the buckets it gives a few probing texts."""
     parent: str | None
     """The champion when this version was trained."""
     trained_on: int

@@ -102,8 +102,8 @@ class Outcome(StrEnum):
 class Answer(msgspec.Struct, frozen=True):
     """What a teacher said of one query, before anyone judged whether it is a label of the set.
 
-    `raw` is the answer as it came; null with an `error` when there was none. `confidence` is null when unknown, never
-    0 or 1 in its stead; `confidence_source` says where it comes from (`stated`, `log_probability`, `recorded`, …).
+    `raw` is the label as the teacher named it; the whole reply, with an `error`, when it names none (a refusal, bad JSON,
+    cut off); null, with an `error`, when no answer came. `confidence` is null when unknown, never 0 or 1 in its stead; `confidence_source` says where it comes from (`stated`, `log_probability`, `recorded`, …).
     """
 
     raw: str | None

@@ -61,7 +61,7 @@ def worker(source: ListSource, sink: ListSink, slot: Slot, telemetry: Telemetry,
     settings = {
         "source": source,
         "sink": sink,
-        "decoder": DocumentDecoder(format="jsonl", text_field="text", id_field="id", max_bytes=1000),
+        "decoder": DocumentDecoder(document_format="jsonl", text_field="text", id_field="id", max_bytes=1000),
         "slot": slot,
         "gate": Gate(),
         "budget": Unlimited(floor=0.0),

@@ -12,7 +12,7 @@ from askance.records import Coordinates, Prediction, Reason, Record
 
 
 def decoder(**settings: object) -> DocumentDecoder:
-    return DocumentDecoder(**{"format": "jsonl", "text_field": "text", "id_field": "id", "max_bytes": 1000} | settings)
+    return DocumentDecoder(**{"document_format": "jsonl", "text_field": "text", "id_field": "id", "max_bytes": 1000} | settings)
 
 
 def record(value: bytes | None, offset: int = 7) -> Record:
@@ -55,7 +55,7 @@ def test_bad_input_becomes_a_dead_letter(value: bytes | None, reason: Reason) ->
 @given(st.binary(max_size=200))
 def test_no_bytes_make_the_decoder_raise(value: bytes) -> None:
     for shape in ("jsonl", "text"):
-        documents, dead_letters = decoder(format=shape).decode([record(value)])
+        documents, dead_letters = decoder(document_format=shape).decode([record(value)])
         assert len(documents) + len(dead_letters) == 1
 
 
@@ -73,7 +73,7 @@ def test_field_names_are_the_users() -> None:
 
 
 def test_plain_lines_and_missing_identifiers_are_called_after_their_coordinates() -> None:
-    [plain], _ = decoder(format="text").decode([record(b'{"not": "parsed"}', 3)])
+    [plain], _ = decoder(document_format="text").decode([record(b'{"not": "parsed"}', 3)])
     assert (plain.text, plain.id) == ('{"not": "parsed"}', "t/0/3")
     [without], _ = decoder().decode([record(b'{"text": "x"}', 4)])
     assert without.id == "t/0/4"
