@@ -1,0 +1,135 @@
+"""A version on disk, loaded: the ONNX graph that answers.
+
+This module is the one home of onnxruntime in a `classify` worker. What a damaged file makes onnxruntime say is
+translated here into one line that names the file and the remedy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
+
+from askance.errors import DamagedVersionError
+from askance.manifest import ParityDocument
+from askance.student import features
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from askance.manifest import Manifest
+
+GRAPH = "student.onnx"
+PARITY = "parity.json"
+
+MAX_CELLS = 4_000_000
+"""Cells of the widest intermediate array, n * L * K float32: 16 MB, whatever the batch."""
+
+TOLERANCE = 1e-4
+"""How far a logit may be from `parity.json`, relative to its size above 1: other CPUs add up in another order."""
+
+REMEDY = "go back with `askance models rollback`, or delete the version's folder and train again"
+
+
+class OnnxStudent:
+    """A version in memory; implements `askance.protocols.Student`. Build it with `load`."""
+
+    def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
+        self.version = manifest.version
+        self.labels = manifest.labels
+        self.temperature = manifest.temperature
+        self._featurizer = features.build(manifest.featurizer)
+        self._session = session
+        self._max_cells = MAX_CELLS // len(manifest.labels)
+
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, K) float32 logits, C-contiguous; a document's row does not depend on the other documents."""
+        logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
+        found = features.Features(*self._featurizer.transform(list(texts)))
+        for rows, ids, weights in features.pad(found, max_cells=self._max_cells):
+            (logits[rows],) = self._session.run(["logits"], {"ids": ids, "weights": weights})
+        return logits
+
+
+def load(folder: Path, manifest: Manifest) -> OnnxStudent:
+    """The version in `folder`, warm and checked; raises `DamagedVersionError` rather than answer differently.
+
+    Whether the files match their digests is for the registry to check (`Registry.verified`). Here the graph has to
+    load, to give one logit a label, and to give the parity documents the logits they had when it was exported.
+    """
+    if manifest.featurizer_digest != features.digest(manifest.featurizer):
+        msg = (
+            f"{folder}: it was trained on features that this build of askance hashes differently; install the "
+            "askance it was trained with, or train a new version"
+        )
+        raise DamagedVersionError(msg)
+    session = open_session(folder / GRAPH)
+    _check_graph(folder / GRAPH, session, manifest)
+    student = OnnxStudent(manifest, session)
+    _check_parity(folder / PARITY, student)
+    return student
+
+
+def open_session(source: Path | bytes) -> onnxruntime.InferenceSession:
+    """A single-threaded session on a graph in a file, or in memory."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 4  # Fatal: what is wrong is raised, and told once.
+    try:
+        return onnxruntime.InferenceSession(
+            source if isinstance(source, bytes) else str(source), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as exc:
+        name = GRAPH if isinstance(source, bytes) else source
+        reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+        msg = f"{name}: not a graph that onnxruntime {onnxruntime.__version__} can load ({reason}); {REMEDY}"
+        raise DamagedVersionError(msg) from exc
+
+
+def _check_graph(path: Path, session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
+    inputs = [value.name for value in session.get_inputs()]
+    outputs: dict[str, Any] = {value.name: value.shape for value in session.get_outputs()}
+    if inputs != ["ids", "weights"] or "logits" not in outputs:
+        msg = f"{path}: the graph takes {inputs} and gives {list(outputs)}, not ids, weights -> logits; {REMEDY}"
+        raise DamagedVersionError(msg)
+    given = outputs["logits"][-1]
+    if given != len(manifest.labels):
+        msg = f"{path}: the graph gives {given} logits, the manifest names {len(manifest.labels)} labels; {REMEDY}"
+        raise DamagedVersionError(msg)
+
+
+def _check_parity(path: Path, student: OnnxStudent) -> None:
+    try:
+        documents = msgspec.json.decode(path.read_bytes(), type=list[ParityDocument])
+        expected = np.array([document.logits for document in documents], dtype=np.float64)
+        expected = expected.reshape(len(documents), len(student.labels))
+    except OSError as exc:
+        msg = f"{path}: cannot be read ({exc.strerror}); {REMEDY}"
+        raise DamagedVersionError(msg) from exc
+    except (msgspec.DecodeError, ValueError) as exc:
+        msg = f"{path}: not a list of documents with one logit for each of {len(student.labels)} labels; {REMEDY}"
+        raise DamagedVersionError(msg) from exc
+    if not documents:
+        msg = f"{path}: holds no document, so that nothing can be checked; {REMEDY}"
+        raise DamagedVersionError(msg)
+    try:
+        # The first run of a session is its slowest: this is the warm-up as well.
+        together = student.logits([document.text for document in documents])
+    except Exception as exc:
+        msg = f"{path.with_name(GRAPH)}: the graph fails on the first document ({exc}); {REMEDY}"
+        raise DamagedVersionError(msg) from exc
+    distance = np.abs(together - expected) / np.maximum(1.0, np.abs(expected))
+    if not (distance <= TOLERANCE).all():
+        worst = int(np.nan_to_num(distance, nan=np.inf).max(axis=1).argmax())
+        msg = (
+            f"{path}: document {worst} ({documents[worst].text[:60]!r}) now scores differently by "
+            f"{distance[worst].max():.2g}, more than {TOLERANCE:g}; {REMEDY}"
+        )
+        raise DamagedVersionError(msg)

@@ -1,0 +1,1 @@
+"""Training, in a process of its own: fit, calibrate, export, check parity, evaluate, publish."""

@@ -1,0 +1,151 @@
+"""One training from start to end: the ledger's labels in, a published version out.
+
+Owns the invariant that held-out labels are never trained on: rows are split by `askance.rules.split` before anything
+else sees them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from askance.errors import RegistryError
+from askance.ledger import SqliteLedger
+from askance.manifest import Manifest, Verdict
+from askance.registry import DirectoryRegistry
+from askance.rules.split import is_held_out, text_uniform
+from askance.student import features, onnx
+from askance.training import evaluation, export, logistic, parity
+from askance.training.calibration import fit_temperature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from askance.records import Labelled
+    from askance.training.spec import Spec
+
+KIND = "logistic"
+
+INNER_SHARE = 0.2
+"""Part of the training rows that calibrates the temperature of a student fitted on the others."""
+
+
+def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> Manifest:
+    """Fit, calibrate, export, check, evaluate and publish; nothing is promoted.
+
+    The same rows, settings and champion give the same files, to the byte. Raises `TrainingError` (nothing to train
+    on), `ParityError` (the export is refused) or `RegistryError` (it cannot be written).
+    """
+    with closing(SqliteLedger(Path(spec.ledger))) as ledger:
+        rows = ledger.labelled()
+    registry = DirectoryRegistry(Path(spec.registry), on_warning=on_warning)
+    training, held_out = split(rows, labels=spec.labels, share=spec.holdout_share)
+    fitted, temperature = _fit(training, spec)
+    graph = export.to_onnx(fitted.linear(), bits=spec.featurizer.bits)
+    champion = registry.current()
+    draft = Manifest(
+        version="the challenger",
+        created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        student=KIND,
+        labels=spec.labels,
+        temperature=temperature,
+        featurizer=spec.featurizer,
+        featurizer_digest=features.digest(spec.featurizer),
+        parent=champion,
+        trained_on=len(training),
+        held_out=len(held_out),
+        training_digest=_digest(training),
+        parity_error=0.0,
+        agreement=None,
+        verdict=Verdict(promoted=False, why="not judged yet"),
+        files={},
+    )
+    challenger = onnx.OnnxStudent(draft, onnx.open_session(graph))
+    texts = [row.text for row in held_out or training]
+    parity_error = parity.check_parity(
+        fitted, challenger, texts, _features(texts, spec), tolerance=spec.parity_tolerance
+    )
+    files = {
+        onnx.GRAPH: graph,
+        onnx.PARITY: msgspec.json.encode(parity.parity_documents(challenger, texts)),
+    }
+    verdict = _judge(challenger, champion, registry, held_out)
+    estimate = evaluation.agreement(challenger, held_out)
+
+    def describe(version: str, digests: Mapping[str, str]) -> Manifest:
+        return msgspec.structs.replace(
+            draft,
+            version=version,
+            parity_error=parity_error,
+            agreement=estimate,
+            verdict=verdict,
+            files=dict(digests),
+        )
+
+    return registry.publish(files, describe)
+
+
+def split(rows: Sequence[Labelled], *, labels: Sequence[str], share: float) -> tuple[list[Labelled], list[Labelled]]:
+    """Rows to train on and rows held out, each in the order of their coordinates.
+
+    Rows whose label is not in the label set are in neither. The order in which the labels came does not matter.
+    """
+    known = set(labels)
+    training: list[Labelled] = []
+    held_out: list[Labelled] = []
+    for row in sorted(rows, key=lambda row: row.coordinates):
+        if row.label in known:
+            (held_out if is_held_out(row.text, share) else training).append(row)
+    return training, held_out
+
+
+def _fit(training: Sequence[Labelled], spec: Spec) -> tuple[logistic.Logistic, float]:
+    """The student fitted on all rows, and the temperature found with one that was fitted on most of them."""
+    place = {label: index for index, label in enumerate(spec.labels)}
+    targets = np.array([place[row.label] for row in training], dtype=np.int64)
+    texts = [row.text for row in training]
+
+    def fit(rows: NDArray[np.int64]) -> logistic.Logistic:
+        found = _features([texts[row] for row in rows], spec)
+        return logistic.fit(found, targets[rows], classes=len(spec.labels), seed=spec.seed)
+
+    everything = fit(np.arange(len(texts)))
+    purpose = f"inner-{spec.seed}"
+    inner = np.array([text_uniform(text, purpose=purpose) < INNER_SHARE for text in texts])
+    if len(np.unique(targets[~inner])) < 2:
+        return everything, 1.0
+    # A class that only the inner part has is impossible for that student, at any temperature.
+    judged = np.flatnonzero(inner & np.isin(targets, targets[~inner]))
+    logits = fit(np.flatnonzero(~inner)).logits(_features([texts[row] for row in judged], spec))
+    return everything, fit_temperature(logits, targets[judged])
+
+
+def _judge(
+    challenger: onnx.OnnxStudent,
+    champion: str | None,
+    registry: DirectoryRegistry,
+    held_out: Sequence[Labelled],
+) -> Verdict:
+    if champion is None:
+        return Verdict(promoted=True, why="the first version")
+    try:
+        student = onnx.load(registry.verified(champion), registry.manifest(champion))
+    except RegistryError as exc:
+        return Verdict(promoted=True, why=f"the champion cannot be used: {exc}", champion=champion)
+    return evaluation.judge(challenger, student, held_out)
+
+
+def _features(texts: list[str], spec: Spec) -> features.Features:
+    return features.Features(*features.build(spec.featurizer).transform(texts))
+
+
+def _digest(training: Sequence[Labelled]) -> str:
+    return hashlib.sha256(msgspec.json.encode([(*row.coordinates, row.label) for row in training])).hexdigest()

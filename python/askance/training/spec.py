@@ -1,0 +1,33 @@
+"""What goes into a training job, and what comes out: one JSON line each way."""
+
+from __future__ import annotations
+
+import msgspec
+
+from askance.manifest import FeaturizerConfig
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a training depends on besides the ledger's rows and the registry's champion."""
+
+    ledger: str
+    """Path of the ledger."""
+    registry: str
+    """Path of the registry."""
+    labels: tuple[str, ...]
+    """The label set, in the order of the logits' columns."""
+    featurizer: FeaturizerConfig = FeaturizerConfig()
+    holdout_share: float = 0.2
+    parity_tolerance: float = 1e-4
+    seed: int = 0
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Either the name of the version that was published, or why there is none."""
+
+    version: str | None = None
+    error: str | None = None
+    refused_parity: bool = False
+    """Whether the error is that the exported student does not answer like the trained one."""
+    warnings: tuple[str, ...] = ()
+    """What the job found damaged in the registry and worked around."""

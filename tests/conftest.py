@@ -1,0 +1,30 @@
+"""What every test may use: the folder of real labelled streams (`pytest --data FOLDER`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--data",
+        type=Path,
+        default=None,
+        help="folder with the real labelled streams (default: ../shared/data beside the repository)",
+    )
+
+
+@pytest.fixture(scope="session")
+def data_folder(request: pytest.FixtureRequest) -> Path:
+    """The folder of real labelled streams; a test that needs it is skipped where there is none by default."""
+    given: Path | None = request.config.getoption("--data")
+    folder = given or REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        if given:
+            pytest.fail(f"--data {given}: there is no such folder", pytrace=False)
+        pytest.skip(f"there is no {folder}; name the folder with --data")
+    return folder
