@@ -1,0 +1,1 @@
+"""Who is asked: one adapter a teacher. `openai` is imported only where it is chosen."""
