@@ -39,11 +39,12 @@ class Source(Protocol):
 class Sink(Protocol):
     """Where a batch's outputs go, together with the positions they stand for."""
 
-    async def deliver(self, delivery: Delivery) -> None:
-        """Make the outputs and the positions durable; they are when this returns.
+    async def deliver(self, delivery: Delivery) -> Sequence[Position]:
+        """Make the outputs and the positions durable together, partition by partition; returns the positions that are.
 
-        Deliveries are made one at a time, in order. A crash leaves either all of a delivery or none of it visible to
-        whoever reads the outputs up to the committed position.
+        Deliveries are made one at a time, in order. A crash leaves, of each partition, either all or nothing visible
+        to whoever reads the outputs up to the committed position. A partition that is not among the returned positions
+        was taken away or has failed: its records will be fetched again, here or by another worker.
         """
 
 

@@ -28,6 +28,8 @@ class Record(msgspec.Struct, frozen=True):
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
     timestamp_ms: int | None = None
+    lease: int = 0
+    """Under which assignment of its partition it was fetched: a sink refuses what an ended one has fetched."""
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -96,14 +98,15 @@ class Outcome(StrEnum):
     FAILED = "failed"
     """The teacher gave no answer (an error or a timeout)."""
     LOST = "lost"
-    """The process died between asking and writing the answer down; it may have been paid for, so it is not asked again."""
+    """The worker ended between asking and writing the answer down; perhaps it was paid for, so never asked again."""
 
 
 class Answer(msgspec.Struct, frozen=True):
     """What a teacher said of one query, before anyone judged whether it is a label of the set.
 
-    `raw` is the label as the teacher named it; the whole reply, with an `error`, when it names none (a refusal, bad JSON,
-    cut off); null, with an `error`, when no answer came. `confidence` is null when unknown, never 0 or 1 in its stead; `confidence_source` says where it comes from (`stated`, `log_probability`, `recorded`, …).
+    `raw` is the label as the teacher named it; the whole reply, with an `error`, when it names none (a refusal, bad
+    JSON, cut off); null, with an `error`, when no answer came. `confidence` is null when unknown, never 0 or 1 in its
+    stead; `confidence_source` says where it comes from (`stated`, `log_probability`, `recorded`, …).
     """
 
     raw: str | None
@@ -145,6 +148,8 @@ class Position(msgspec.Struct, frozen=True):
     documents: int
     accepted: int
     dead_letters: int
+    lease: int = 0
+    """The records' `lease`."""
 
 
 class Delivery(msgspec.Struct, frozen=True):

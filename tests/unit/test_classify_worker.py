@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from askance.codec import DocumentDecoder
-from askance.errors import DamagedVersionError, RegistryError
+from askance.errors import DamagedVersionError, RegistryError, StreamError
 from askance.records import Coordinates, Delivery, Position, Record
 from askance.rules.budget import ShareBudget, Unlimited
 from askance.rules.gate import Gate
@@ -45,8 +45,9 @@ class ListSink:
     def __init__(self) -> None:
         self.deliveries: list[Delivery] = []
 
-    async def deliver(self, delivery: Delivery) -> None:
+    async def deliver(self, delivery: Delivery) -> Sequence[Position]:
         self.deliveries.append(delivery)
+        return delivery.positions
 
     @property
     def predictions(self) -> list[dict[str, object]]:
@@ -174,6 +175,27 @@ def test_a_batch_is_scored_by_the_version_it_began_with() -> None:
     source = ListSource([[record(0), record(1)], [record(2)]])
     asyncio.run(worker(source, sink, slot, Telemetry()).run(asyncio.Event()))
     assert [p["version"] for p in sink.predictions] == ["old", "old", "new"]
+
+
+def test_only_what_is_durable_is_counted() -> None:
+    class Losing(ListSink):
+        async def deliver(self, delivery: Delivery) -> Sequence[Position]:
+            return [position for position in delivery.positions if position.partition == 0]
+
+    telemetry, slot = Telemetry(), Slot()
+    batch = [record(0), record(1, partition=1), Record(Coordinates("t", 1, 2), None)]
+    asyncio.run(worker(ListSource([batch]), Losing(), slot, telemetry).run(asyncio.Event()))
+    assert telemetry.value("askance_documents_total") == 1
+    assert telemetry.value("askance_dead_letters_total", reason="null_value") == 0
+
+
+def test_a_failing_delivery_ends_the_worker() -> None:
+    class Failing(ListSink):
+        async def deliver(self, delivery: Delivery) -> Sequence[Position]:
+            raise StreamError("disk full")
+
+    with pytest.raises(StreamError, match="disk full"):
+        asyncio.run(worker(ListSource([[record(0)]] * 3), Failing(), Slot(), Telemetry()).run(asyncio.Event()))
 
 
 def test_stop_delivers_what_was_fetched_and_fetches_no_more() -> None:

@@ -129,9 +129,10 @@ class LocalStream:
             due = int((self._clock() - self._started) * self._rate) + 1
         return max(0, min(max_records, due - self._fetched))
 
-    async def deliver(self, delivery: Delivery) -> None:
+    async def deliver(self, delivery: Delivery) -> Sequence[Position]:
         """See `protocols.Sink`."""
         await asyncio.to_thread(self._deliver, delivery)
+        return delivery.positions
 
     def _deliver(self, delivery: Delivery) -> None:
         if delivery.predictions:

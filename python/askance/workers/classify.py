@@ -68,17 +68,25 @@ class ClassifyWorker:
     async def run(self, stop: asyncio.Event) -> None:
         """Classify; a batch that was fetched is delivered before this returns."""
         loop = asyncio.get_running_loop()
+        delivering: asyncio.Task[None] | None = None
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="score") as pool:
             while not stop.is_set():
                 records = await self._source.fetch(max_records=self._batch, max_wait_seconds=self._linger)
                 if records is None:
-                    return
+                    break
                 if not records:
                     await asyncio.sleep(0)
                     continue
                 delivery = await loop.run_in_executor(pool, self.score, records)
-                await self._sink.deliver(delivery)
-                self._count(delivery)
+                # One delivery is under way while the next batch is fetched and scored.
+                if delivering is not None:
+                    await delivering
+                delivering = asyncio.create_task(self._deliver(delivery))
+        if delivering is not None:
+            await delivering
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        self._count(delivery, await self._sink.deliver(delivery))
 
     def score(self, records: Sequence[Record]) -> Delivery:
         """One batch, from bytes to bytes, on one thread: decode, features, student, gate, encode."""
@@ -154,11 +162,13 @@ class ClassifyWorker:
         self._telemetry.gate_scale.set(opening.scale)
         return opening
 
-    def _count(self, delivery: Delivery) -> None:
-        self._telemetry.documents.inc(len(delivery.predictions))
-        self._telemetry.accepted.inc(len(delivery.queries))
+    def _count(self, delivery: Delivery, delivered: Sequence[Position]) -> None:
+        durable = {(position.topic, position.partition) for position in delivered}
+        self._telemetry.documents.inc(sum(position.documents for position in delivered))
+        self._telemetry.accepted.inc(sum(position.accepted for position in delivered))
         for letter in delivery.dead_letters:
-            self._telemetry.dead_letters.labels(reason=letter.reason).inc()
+            if letter.record.coordinates[:2] in durable:
+                self._telemetry.dead_letters.labels(reason=letter.reason).inc()
 
 
 class _Judged(NamedTuple):
@@ -223,6 +233,7 @@ def _positions(
     dead_letters: Sequence[DeadLetter],
 ) -> list[Position]:
     ends = {record.coordinates[:2]: record.coordinates.offset + 1 for record in records}
+    leases = {record.coordinates[:2]: record.lease for record in records}
     counts = {partition: [0, 0, 0] for partition in ends}
     for document in documents:
         counts[document.record.coordinates[:2]][0] += 1
@@ -231,6 +242,6 @@ def _positions(
     for letter in dead_letters:
         counts[letter.record.coordinates[:2]][2] += 1
     return [
-        Position(topic, partition, next_offset, *counts[topic, partition])
+        Position(topic, partition, next_offset, *counts[topic, partition], lease=leases[topic, partition])
         for (topic, partition), next_offset in ends.items()
     ]
