@@ -34,7 +34,7 @@ def manifest(version: str, *, promoted: bool, labels: int) -> Manifest:
 
 
 class World:
-    """A ledger, a trainer and a registry in one: labels come as scripted, trainings take as many labels as there are."""
+    """A ledger, a trainer and a registry in one: labels come as scripted, a training takes all there are."""
 
     def __init__(self, label_counts: list[int], *, on_train: Callable[[int], Manifest]) -> None:
         self._counts = label_counts
