@@ -69,7 +69,7 @@ impl HashedFeaturizer {
     ) -> PyResult<CsrArrays<'py>> {
         let strings = strong_references(texts)?;
         let borrowed = borrow(&strings)?;
-        let csr = py.detach(|| self.featurizer.transform(borrowed));
+        let csr = py.detach(|| self.featurizer.transform(&borrowed));
         Ok(arrays(py, csr))
     }
 }

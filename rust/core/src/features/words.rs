@@ -5,7 +5,12 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::avx512::{Avx512, Scratch};
 use super::unicode::{Class, class};
+use super::word::Word;
+
+/// Text is taken this many bytes at a time, which bounds what is held beside the hashes and stays in the first cache.
+pub(super) const CHUNK: usize = 4096;
 
 /// In `LOWERED`: not ASCII.
 const HIGH: u8 = 0x80;
@@ -32,85 +37,103 @@ const fn lowered() -> [u8; 256] {
 /// Hashes the words of one document after another, in memory that it keeps.
 pub(super) struct Words {
     limit: usize,
+    avx512: Option<Avx512>,
     hashes: Vec<u64>,
-    word: Vec<u8>,
+    word: Word,
+    lowered: [u8; CHUNK],
+    scratch: Scratch,
 }
 
 impl Words {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, avx512: Option<Avx512>) -> Self {
         Self {
             limit,
+            avx512,
             hashes: Vec::new(),
-            word: Vec::new(),
+            word: Word::default(),
+            lowered: [0; CHUNK],
+            scratch: Scratch::default(),
         }
     }
 
     /// The hashes of the first `limit` words of `text`, in order.
     pub(super) fn hash(&mut self, text: &str) -> &[u64] {
         self.hashes.clear();
-        let bytes = text.as_bytes();
-        let mut at = 0;
-        while self.hashes.len() < self.limit {
-            at += length(&bytes[at..], |byte| LOWERED[usize::from(byte)] == 0);
-            let run = length(&bytes[at..], |byte| LOWERED[usize::from(byte)] != 0);
-            if run == 0 {
-                break;
-            }
-            let (start, end) = (at, at + run);
-            at = end;
-            if bytes[start..end].is_ascii() {
-                self.word.clear();
-                let lowered = bytes[start..end].iter().map(|&b| LOWERED[usize::from(b)]);
-                self.word.extend(lowered);
-                self.hashes.push(xxh3_64(&self.word));
+        let mut rest = text;
+        while !rest.is_empty() && self.hashes.len() < self.limit {
+            let (chunk, tail) = cut(rest);
+            if chunk.len() > CHUNK {
+                self.split(chunk);
+            } else if let Some(avx512) = self.avx512
+                && chunk.is_ascii()
+            {
+                avx512.hash_ascii(chunk.as_bytes(), &mut self.scratch, &mut self.hashes);
             } else {
-                // Both ends touch ASCII or the end of the text, so this cuts between characters.
-                self.split(&text[start..end]);
+                self.hash_runs(chunk);
             }
+            rest = tail;
         }
+        self.hashes.truncate(self.limit);
         &self.hashes
+    }
+
+    /// Adds the words of a chunk, run by run.
+    fn hash_runs(&mut self, chunk: &str) {
+        let bytes = chunk.as_bytes();
+        let mut at = 0;
+        while at < bytes.len() {
+            let start = at;
+            let mut seen = 0;
+            while let Some(&byte) = bytes.get(at) {
+                let byte = LOWERED[usize::from(byte)];
+                if byte == 0 {
+                    break;
+                }
+                seen |= byte;
+                self.lowered[at - start] = byte;
+                at += 1;
+            }
+            if seen >= HIGH {
+                // Both ends touch ASCII or the end of the text, so this cuts between characters.
+                self.split(&chunk[start..at]);
+            } else if at > start {
+                self.hashes.push(xxh3_64(&self.lowered[..at - start]));
+            }
+            at += 1;
+        }
     }
 
     /// Adds the words of any text: the definition, character by character.
     fn split(&mut self, text: &str) {
-        self.word.clear();
         for character in text.chars() {
-            if self.hashes.len() == self.limit {
-                return;
+            if self.hashes.len() >= self.limit {
+                break;
             }
             let class = class(character);
             if class != Class::Word {
-                self.end_word();
+                self.hashes.extend(self.word.finish());
             }
             if class != Class::Separator {
-                for lower in character.to_lowercase() {
-                    let mut utf8 = [0; 4];
-                    self.word
-                        .extend_from_slice(lower.encode_utf8(&mut utf8).as_bytes());
-                }
+                self.word.push(character);
             }
             if class == Class::Alone {
-                self.end_word();
+                self.hashes.extend(self.word.finish());
             }
         }
-        self.end_word();
-    }
-
-    /// Adds the hash of the word that has been gathered, if there is one and room for it.
-    fn end_word(&mut self) {
-        if !self.word.is_empty() && self.hashes.len() < self.limit {
-            self.hashes.push(xxh3_64(&self.word));
-        }
-        self.word.clear();
+        self.hashes.extend(self.word.finish());
     }
 }
 
-/// How many bytes at the front of `bytes` are `wanted`.
-fn length(bytes: &[u8], wanted: impl Fn(u8) -> bool) -> usize {
-    bytes
-        .iter()
-        .position(|&byte| !wanted(byte))
-        .unwrap_or(bytes.len())
+/// Cuts off at most `CHUNK` bytes after an ASCII separator; or all up to the first separator where it comes later.
+fn cut(text: &str) -> (&str, &str) {
+    let bytes = text.as_bytes();
+    let Some(chunk) = bytes.get(..CHUNK) else {
+        return (text, "");
+    };
+    let separates = |byte: &u8| LOWERED[usize::from(*byte)] == 0;
+    let last = chunk.iter().rposition(separates);
+    let separator = last.or_else(|| bytes.iter().position(separates));
+    text.split_at(separator.map_or(bytes.len(), |at| at + 1))
 }
 
 #[cfg(test)]
