@@ -4,7 +4,9 @@
 //! meets in production the features it was fitted on. `tests/reference_features.py` is the same in plain Python.
 
 mod avx512;
+mod documents;
 mod ngrams;
+mod padded;
 mod rows;
 mod sort;
 mod unicode;
@@ -19,6 +21,8 @@ use ngrams::Shape;
 use rows::Rows;
 use words::Words;
 
+pub use documents::{DocumentsError, documents};
+pub use padded::Padded;
 pub use rows::Csr;
 
 /// How often a bucket occurs in a document, as the weight it gets before scaling.
