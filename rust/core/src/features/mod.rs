@@ -5,13 +5,13 @@
 
 mod avx512;
 mod documents;
+mod lowercase;
 mod ngrams;
 mod padded;
 mod rows;
 mod sort;
 mod unicode;
 mod unicode_tables;
-mod word;
 mod words;
 
 use std::fmt;

@@ -6,8 +6,8 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::avx512::{Avx512, Scratch};
+use super::lowercase::hash_lowercased;
 use super::unicode::{Class, class};
-use super::word::Word;
 
 /// Text is taken this many bytes at a time, which bounds what is held beside the hashes and stays in the first cache.
 pub(super) const CHUNK: usize = 4096;
@@ -39,7 +39,6 @@ pub(super) struct Words {
     limit: usize,
     avx512: Option<Avx512>,
     hashes: Vec<u64>,
-    word: Word,
     lowered: [u8; CHUNK],
     scratch: Scratch,
 }
@@ -50,7 +49,6 @@ impl Words {
             limit,
             avx512,
             hashes: Vec::new(),
-            word: Word::default(),
             lowered: [0; CHUNK],
             scratch: Scratch::default(),
         }
@@ -104,23 +102,45 @@ impl Words {
     }
 
     /// Adds the words of any text: the definition, character by character.
+    ///
+    /// A word that lowercasing leaves alone is hashed where it stands.
     fn split(&mut self, text: &str) {
-        for character in text.chars() {
+        let mut start = None;
+        let mut cased = false;
+        for (at, character) in text.char_indices() {
             if self.hashes.len() >= self.limit {
-                break;
+                return;
             }
-            let class = class(character);
-            if class != Class::Word {
-                self.hashes.extend(self.word.finish());
-            }
-            if class != Class::Separator {
-                self.word.push(character);
-            }
-            if class == Class::Alone {
-                self.hashes.extend(self.word.finish());
+            match class(character) {
+                Class::Word => start = start.or(Some(at)),
+                Class::Cased => {
+                    start = start.or(Some(at));
+                    cased = true;
+                }
+                other => {
+                    if let Some(start) = start.take() {
+                        self.hashes
+                            .push(hash_word(&text[start..at], std::mem::take(&mut cased)));
+                    }
+                    if other == Class::Alone {
+                        let end = at + character.len_utf8();
+                        self.hashes.push(xxh3_64(&text.as_bytes()[at..end]));
+                    }
+                }
             }
         }
-        self.hashes.extend(self.word.finish());
+        if let Some(start) = start {
+            self.hashes.push(hash_word(&text[start..], cased));
+        }
+    }
+}
+
+/// The hash of a word, lowercased if that may change it.
+fn hash_word(word: &str, cased: bool) -> u64 {
+    if cased {
+        hash_lowercased(word)
+    } else {
+        xxh3_64(word.as_bytes())
     }
 }
 
@@ -145,7 +165,7 @@ mod tests {
         for byte in 0..HIGH {
             let lowered = LOWERED[usize::from(byte)];
             let character = char::from(byte);
-            assert_eq!(lowered != 0, class(character) == Class::Word);
+            assert_eq!(lowered != 0, class(character) != Class::Separator);
             if lowered != 0 {
                 assert!(character.to_lowercase().eq([char::from(lowered)]));
             }
