@@ -9,6 +9,7 @@ mod lowercase;
 mod ngrams;
 mod padded;
 mod rows;
+mod runs;
 mod sort;
 mod unicode;
 mod unicode_tables;

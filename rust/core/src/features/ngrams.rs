@@ -20,7 +20,11 @@ const fn mix(z: u64) -> u64 {
 /// Puts the bucket of every n-gram of `words` in `buckets`, in no particular order.
 ///
 /// The hash of n words comes from that of the first n - 1 of them, which stands in `chain` at the place of the first.
-#[inline]
+#[expect(
+    clippy::inline_always,
+    reason = "the caller says which instructions it may use"
+)]
+#[inline(always)]
 pub(super) fn buckets(shape: Shape, words: &[u64], chain: &mut Vec<u64>, buckets: &mut Vec<u32>) {
     let bucket = |hash: u64| top(hash, u64::BITS - shape.bits);
     buckets.clear();

@@ -4,6 +4,7 @@
 
 use super::ngrams::Shape;
 use super::rows::Repeated;
+use super::runs::Runs;
 
 #[cfg(target_arch = "x86_64")]
 mod sort;
@@ -14,9 +15,6 @@ mod words;
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Avx512(());
-
-#[cfg(target_arch = "x86_64")]
-pub(super) use words::Scratch;
 
 #[cfg(target_arch = "x86_64")]
 #[expect(clippy::unused_self, reason = "it is the proof")]
@@ -33,11 +31,18 @@ impl Avx512 {
         detected.then_some(Self(()))
     }
 
-    /// Adds the hashes of the words of ASCII text of at most `CHUNK` bytes.
+    /// `Runs::find`, 64 bytes at a time.
     #[inline]
-    pub(super) fn hash_ascii(self, text: &[u8], scratch: &mut Scratch, hashes: &mut Vec<u64>) {
+    pub(super) fn find(self, text: &[u8], runs: &mut Runs) {
         // SAFETY: `self` proves that the CPU has the instructions.
-        unsafe { words::hash_ascii(text, scratch, hashes) }
+        unsafe { words::find(text, runs) }
+    }
+
+    /// Adds the hashes of runs that are words of ASCII, eight at a time.
+    #[inline]
+    pub(super) fn hash(self, runs: &Runs, hashes: &mut Vec<u64>) {
+        // SAFETY: `self` proves that the CPU has the instructions.
+        unsafe { words::hash(runs, hashes) }
     }
 
     /// `ngrams::buckets`, vectorised by the compiler.
@@ -72,16 +77,16 @@ impl Avx512 {
 pub(super) enum Avx512 {}
 
 #[cfg(not(target_arch = "x86_64"))]
-#[derive(Default)]
-pub(super) struct Scratch;
-
-#[cfg(not(target_arch = "x86_64"))]
 impl Avx512 {
     pub(super) fn detect() -> Option<Self> {
         None
     }
 
-    pub(super) fn hash_ascii(self, _: &[u8], _: &mut Scratch, _: &mut Vec<u64>) {
+    pub(super) fn find(self, _: &[u8], _: &mut Runs) {
+        match self {}
+    }
+
+    pub(super) fn hash(self, _: &Runs, _: &mut Vec<u64>) {
         match self {}
     }
 

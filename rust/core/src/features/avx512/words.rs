@@ -6,56 +6,27 @@ use std::arch::x86_64::{
     _mm512_cmplt_epu8_mask, _mm512_cmplt_epu64_mask, _mm512_cvtepu8_epi16, _mm512_cvtepu32_epi64,
     _mm512_extracti64x4_epi64, _mm512_i64gather_epi64, _mm512_loadu_si512, _mm512_mask_add_epi8,
     _mm512_mask_blend_epi64, _mm512_maskz_compress_epi8, _mm512_maskz_loadu_epi8,
-    _mm512_mullo_epi64, _mm512_or_si512, _mm512_rol_epi64, _mm512_set1_epi8, _mm512_set1_epi16,
-    _mm512_set1_epi64, _mm512_slli_epi64, _mm512_srli_epi64, _mm512_srlv_epi64,
+    _mm512_movepi8_mask, _mm512_mullo_epi64, _mm512_or_si512, _mm512_rol_epi64, _mm512_set1_epi8,
+    _mm512_set1_epi16, _mm512_set1_epi64, _mm512_slli_epi64, _mm512_srli_epi64, _mm512_srlv_epi64,
     _mm512_storeu_si512, _mm512_sub_epi8, _mm512_sub_epi64, _mm512_xor_si512,
 };
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::features::words::CHUNK;
+use crate::features::runs::{CHUNK, Runs};
 
-/// One register more than a chunk needs, so that whole registers can be read and written at its end.
-const ROOM: usize = CHUNK + 64;
-
-/// What is known of a chunk before its words are hashed.
-pub(in crate::features) struct Scratch {
-    lowered: [u8; ROOM],
-    /// Where words start and end, in turn.
-    edges: [u16; ROOM],
-}
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Self {
-            lowered: [0; ROOM],
-            edges: [0; ROOM],
-        }
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2,bmi1,bmi2,popcnt")]
-pub(super) fn hash_ascii(text: &[u8], scratch: &mut Scratch, hashes: &mut Vec<u64>) {
-    let words = split(text, scratch);
-    let old = hashes.len();
-    hashes.resize(old + words.next_multiple_of(8), 0);
-    for (group, out) in hashes[old..].chunks_exact_mut(8).enumerate() {
-        hash_eight(scratch, group * 16, out);
-    }
-    hashes.truncate(old + words);
-}
-
+/// `Runs::find`, for at most `CHUNK` bytes.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
     reason = "places are at most CHUNK"
 )]
-/// Lowercases `text` and finds the edges of its words, and says how many words there are.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2,bmi1,bmi2,popcnt")]
-fn split(text: &[u8], scratch: &mut Scratch) -> usize {
+pub(super) fn find(text: &[u8], runs: &mut Runs) {
     assert!(text.len() <= CHUNK);
     let mut edge_count = 0;
-    let mut in_word = 0;
+    let mut inside = 0;
+    let mut seen = 0;
     for start in (0..text.len()).step_by(64) {
         let left = text.len() - start;
         let present = if left < 64 { (1 << left) - 1 } else { u64::MAX };
@@ -67,32 +38,44 @@ fn split(text: &[u8], scratch: &mut Scratch) -> usize {
         };
         let upper = within(bytes, b'A', 26);
         let lowered = _mm512_mask_add_epi8(bytes, upper, bytes, _mm512_set1_epi8(32));
-        let word = within(lowered, b'a', 26)
+        let high = _mm512_movepi8_mask(bytes);
+        seen |= high;
+        let run = high
+            | within(lowered, b'a', 26)
             | within(lowered, b'0', 10)
             | _mm512_cmpeq_epi8_mask(lowered, _mm512_set1_epi8(b'_'.cast_signed()));
-        // A bit for each byte that is in a word where the one before is not, or the other way round.
-        let edges = word ^ (word << 1 | in_word);
-        in_word = word >> 63;
+        // A bit for each byte that is in a run where the one before is not, or the other way round.
+        let edges = run ^ (run << 1 | inside);
+        inside = run >> 63;
         let places = _mm512_maskz_compress_epi8(edges, every_place());
         let base = _mm512_set1_epi16(start as i16);
-        let low = _mm512_cvtepu8_epi16(_mm512_castsi512_si256(places));
-        let high = _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64::<1>(places));
+        let lower = _mm512_cvtepu8_epi16(_mm512_castsi512_si256(places));
+        let upper = _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64::<1>(places));
         // SAFETY: start <= CHUNK - 1 is a multiple of 64 and ROOM = CHUNK + 64, so 64 bytes fit.
         // There is at most one edge for each byte before `start`, so 64 more fit too.
         unsafe {
-            _mm512_storeu_si512(scratch.lowered.as_mut_ptr().add(start).cast(), lowered);
-            let out = scratch.edges.as_mut_ptr().add(edge_count);
-            _mm512_storeu_si512(out.cast(), _mm512_add_epi16(low, base));
-            _mm512_storeu_si512(out.add(32).cast(), _mm512_add_epi16(high, base));
+            _mm512_storeu_si512(runs.lowered.as_mut_ptr().add(start).cast(), lowered);
+            let out = runs.edges.as_mut_ptr().add(edge_count);
+            _mm512_storeu_si512(out.cast(), _mm512_add_epi16(lower, base));
+            _mm512_storeu_si512(out.add(32).cast(), _mm512_add_epi16(upper, base));
         }
         edge_count += edges.count_ones() as usize;
     }
-    if edge_count % 2 == 1 {
-        // The last word ends with the text.
-        scratch.edges[edge_count] = text.len() as u16;
-        edge_count += 1;
+    // If the last run ends with the text, this is its end.
+    runs.edges[edge_count] = text.len() as u16;
+    runs.count = edge_count.div_ceil(2);
+    runs.ascii = seen == 0;
+}
+
+/// Adds the hashes of runs that are words of ASCII.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2,bmi1,bmi2,popcnt")]
+pub(super) fn hash(runs: &Runs, hashes: &mut Vec<u64>) {
+    let old = hashes.len();
+    hashes.resize(old + runs.count.next_multiple_of(8), 0);
+    for (group, out) in hashes[old..].chunks_exact_mut(8).enumerate() {
+        hash_eight(runs, group * 16, out);
     }
-    edge_count / 2
+    hashes.truncate(old + runs.count);
 }
 
 /// 0, 1, .. 63.
@@ -128,17 +111,17 @@ const fn secret(at: usize, bytes: usize) -> i64 {
     value
 }
 
-/// Hashes the eight words whose edges begin at `at`; places past the last word hold words of earlier chunks or none.
+/// Hashes the eight words whose edges begin at `at`; past the last word stand those of earlier chunks or none.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2,bmi1,bmi2,popcnt")]
-fn hash_eight(scratch: &Scratch, at: usize, out: &mut [u64]) {
+fn hash_eight(runs: &Runs, at: usize, out: &mut [u64]) {
     let set = |value: i64| _mm512_set1_epi64(value);
-    let edges: &[u16] = &scratch.edges[at..at + 16];
+    let edges: &[u16] = &runs.edges[at..at + 16];
     // SAFETY: `edges` is 32 bytes long.
     let pairs = _mm512_cvtepu32_epi64(unsafe { _mm256_loadu_si256(edges.as_ptr().cast()) });
     let start = _mm512_and_si512(pairs, set(0xFFFF));
     let length = _mm512_sub_epi64(_mm512_srli_epi64::<16>(pairs), start);
     // SAFETY: every edge ever stored is at most CHUNK, and `lowered` has 64 bytes more.
-    let bytes = unsafe { _mm512_i64gather_epi64::<1>(start, scratch.lowered.as_ptr().cast()) };
+    let bytes = unsafe { _mm512_i64gather_epi64::<1>(start, runs.lowered.as_ptr().cast()) };
     let bits = _mm512_slli_epi64::<3>(length);
     let bytes = _mm512_and_si512(
         bytes,
@@ -158,7 +141,7 @@ fn hash_eight(scratch: &Scratch, at: usize, out: &mut [u64]) {
     while long != 0 {
         let lane = long.trailing_zeros() as usize;
         let (start, end) = (edges[2 * lane], edges[2 * lane + 1]);
-        if let Some(word) = scratch.lowered.get(usize::from(start)..usize::from(end)) {
+        if let Some(word) = runs.lowered.get(usize::from(start)..usize::from(end)) {
             out[lane] = xxh3_64(word);
         }
         long &= long - 1;
