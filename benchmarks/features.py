@@ -1,9 +1,9 @@
 """The hashed featurizer beside what a user would take instead: `make bench-features`.
 
-Real texts, joined and cut to 171 bytes in the mean, and the same with other scripts mixed in. Everything runs on
-one thread, in rounds that visit every row in turn, and the figures are medians over rounds; the ratio to
-scikit-learn is the median of the ratios within a round. Each row says whether its answer was right: ours against
-the slow reference of the tests, the others' against what they promise. The last line is JSON.
+Real texts, joined and cut to 171 bytes in the mean, and the same with other scripts mixed in. Everything
+runs on one thread, in rounds that visit every row in turn, and the figures are medians over rounds; the ratio
+to scikit-learn is the median of the ratios within a round. Each row says whether its answer was right: ours
+against the slow reference of the tests, the others' against what they promise. The last line is JSON.
 """
 
 import argparse
@@ -25,6 +25,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import scipy.sparse
+import sklearn.preprocessing
 import sklearn.utils
 import tokenizers
 from sklearn.feature_extraction.text import HashingVectorizer
@@ -32,9 +33,8 @@ from sklearn.feature_extraction.text import HashingVectorizer
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.reference_features import ReferenceFeaturizer  # noqa: E402
-
 from askance._kernel import HashedFeaturizer  # noqa: E402
+from tests.reference_features import ReferenceFeaturizer  # noqa: E402
 
 BUCKETS = 2**18
 MEAN_BYTES = 171
@@ -61,7 +61,7 @@ class Row:
 
 
 def texts(data: Path) -> list[str]:
-    """Real texts: those of the data sets, or the documentation of Python's own library where there are none."""
+    """Real texts: those of the data sets, or Python's own library where there are none."""
     found = [
         json.loads(line)["text"]
         for file in sorted(data.glob("*.jsonl"))
