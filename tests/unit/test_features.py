@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,29 @@ def test_a_list_that_changes_while_it_is_read():
                 np.testing.assert_array_equal(got[1], expected[1])
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_other_threads_run_meanwhile():
+    """With the GIL held, this thread would stand still for as long as the call lasts."""
+    featurizer = HashedFeaturizer(ngram_max=8, max_words=1_000_000)
+    texts = [" ".join(map(str, range(100_000)))] * 10
+    done = threading.Event()
+    took = []
+
+    def work():
+        begin = time.perf_counter()
+        featurizer.transform(texts)
+        took.append(time.perf_counter() - begin)
+        done.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    longest, last = 0.0, time.perf_counter()
+    while not done.is_set():
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    thread.join()
+    assert longest < took[0] / 2
 
 
 def offsets_of(parts):

@@ -148,12 +148,16 @@ impl Featurizer {
         rows.finish()
     }
 
-    /// About how many features there will be, to begin with room for them; too few costs time, too many address space.
+    /// About how many features there will be, to begin with room for them: growing costs more than the featurizing.
+    ///
+    /// Room that is never used is address space, not memory; the bound is there for huge inputs.
     fn likely_features(&self, texts: &[&str]) -> usize {
-        let bytes: usize = texts.iter().map(|text| text.len()).sum();
-        let orders = self.shape.ngram_max + 1 - self.shape.ngram_min;
         // English has a word for every 5.5 bytes or so.
-        (bytes / 5 * orders).min(1 << 24)
+        let words: usize = texts
+            .iter()
+            .map(|text| (text.len() / 5).min(self.max_words))
+            .sum();
+        (words * (self.shape.ngram_max + 1 - self.shape.ngram_min)).min(1 << 24)
     }
 }
 
