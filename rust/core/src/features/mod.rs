@@ -10,7 +10,6 @@ mod ngrams;
 mod padded;
 mod rows;
 mod runs;
-mod sort;
 mod unicode;
 mod unicode_tables;
 mod words;
@@ -129,13 +128,7 @@ impl Featurizer {
     pub fn transform(&self, texts: &[&str]) -> Csr {
         let features = self.likely_features(texts);
         let mut words = Words::new(self.max_words, self.avx512);
-        let mut rows = Rows::new(
-            texts.len(),
-            features,
-            self.weighting,
-            self.shape.bits,
-            self.avx512,
-        );
+        let mut rows = Rows::new(texts.len(), features, self.weighting, self.avx512);
         let (mut chain, mut buckets) = (Vec::new(), Vec::new());
         for text in texts {
             let hashes = words.hash(text);

@@ -2,7 +2,6 @@
 
 use super::Weighting;
 use super::avx512::Avx512;
-use super::sort::Sorter;
 
 /// A matrix in compressed sparse row form: row i is `indptr[i]..indptr[i + 1]` of `indices` and `values`.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +34,6 @@ pub(super) struct Rows {
     csr: Csr,
     weights: Weights,
     avx512: Option<Avx512>,
-    sorter: Sorter,
     repeated: Repeated,
 }
 
@@ -45,7 +43,6 @@ impl Rows {
         rows: usize,
         features: usize,
         weighting: Weighting,
-        bits: u32,
         avx512: Option<Avx512>,
     ) -> Self {
         let mut indptr = Vec::with_capacity(rows + 1);
@@ -58,7 +55,6 @@ impl Rows {
             },
             weights: Weights::new(weighting),
             avx512,
-            sorter: Sorter::new(bits),
             repeated: Repeated::default(),
         }
     }
@@ -67,8 +63,8 @@ impl Rows {
         self.csr
     }
 
-    /// Adds the row of a document with these buckets, which are used up.
-    pub(super) fn push(&mut self, buckets: &mut Vec<u32>) {
+    /// Adds the row of a document with these buckets, which it may sort.
+    pub(super) fn push(&mut self, buckets: &mut [u32]) {
         let Csr {
             indptr,
             indices,
@@ -80,7 +76,7 @@ impl Rows {
             .avx512
             .is_some_and(|avx512| avx512.sorted_unique(buckets, indices, &mut self.repeated));
         if !done {
-            self.sorter.sort(buckets);
+            buckets.sort_unstable();
             unique(buckets, indices, &mut self.repeated);
         }
         #[expect(
