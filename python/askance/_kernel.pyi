@@ -101,11 +101,13 @@ def decide(
 
 @final
 class HashedFeaturizer:
-    """Word n-grams hashed to `2**bits` buckets; immutable, thread-safe, the same code in training and serving.
+    """Word n-grams hashed to `2**bits` buckets; immutable, thread-safe, the same in training and serving.
 
     Text is lowercased character by character (`str.lower` of each character alone, so no context rules) and
-    split into words: maximal runs of alphanumeric characters, combining marks and `_`; each Han, Hiragana or
-    Katakana character is a word by itself. Words past `max_words` are ignored, which bounds memory.
+    split into words: maximal runs of alphanumeric characters (general category L or N), combining marks (M)
+    and `_`; each Han, Hiragana or Katakana character is a word by itself. Which characters these are is
+    pinned to Unicode 16.0; later ones separate words. Words past `max_words` are
+    ignored, which bounds memory.
 
         word_hash(w)    = XXH3-64 (seed 0) of the lowercased word's UTF-8 bytes
         ngram_hash(w)   = word_hash(w) for one word
@@ -135,7 +137,9 @@ class HashedFeaturizer:
     def transform(self, texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
         """The features of n documents as the three arrays of a CSR matrix: (indptr, indices, values).
 
-        `indptr` is (n + 1,) int64; `indices` (nnz,) int32, ascending and unique within a row; `values` (nnz,) float32.
+        `indptr` is (n + 1,) int64; `indices` (nnz,) int32, ascending and unique within a row; `values`
+        (nnz,) float32. They are the same to the bit whichever of the kernel's paths the CPU takes; only the
+        logarithms of `sublinear` come from the C library, which may differ between systems in the last bit.
         A string with a lone surrogate (which is not Unicode text) raises `ValueError` with its index.
         """
 
@@ -146,8 +150,8 @@ class HashedFeaturizer:
 
         Document i is the UTF-8 in `buffer[offsets[i] : offsets[i + 1]]`; `offsets` is (n + 1,) int64 and
         ascends. Bytes are borrowed; an array (C-contiguous) is copied first, because another thread could
-        write to it.
-        Offsets outside the buffer or a document that is not UTF-8 raise `ValueError` with its index.
+        write to it. Offsets outside the buffer or a document that is not UTF-8 raise `ValueError` naming
+        the document's index.
         """
 
     def padded(
