@@ -159,9 +159,7 @@ class HashedFeaturizer:
         the document's index.
         """
 
-    def padded(
-        self, texts: list[str]
-    ) -> list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]]:
+    def padded(self, texts: list[str]) -> list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]]:
         """The features of n documents as an ONNX student takes them: (rows, ids, weights) for each width.
 
         A document's width is its own number of features rounded up to a power of two, at least 16, so
