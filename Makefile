@@ -112,7 +112,7 @@ clean:  ## Remove .venv and everything that was built
 # Each stamp holds what one audience needs. They share one environment, so each only adds.
 
 .venv/ready-demo: EXTRAS := --extras train
-.venv/ready-test: EXTRAS := --extras train,openai --group test
+.venv/ready-test: EXTRAS := --extras train,openai,kafka --group test
 .venv/ready-bench: EXTRAS := --extras train --group bench
 
 .venv/ready-%: $(SOURCES) .venv/ready
