@@ -187,7 +187,9 @@ fn logit() -> impl Strategy<Value = f32> {
 fn any_logit() -> impl Strategy<Value = f32> {
     prop_oneof![
         20 => logit(),
-        1 => prop::sample::select(vec![f32::NAN, f32::INFINITY, f32::NEG_INFINITY]),
+        1 => prop::sample::select(vec![f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY]),
+        // NaN with a payload.
+        1 => (0x7F80_0001_u32..0x8000_0000, any::<bool>()).prop_map(|(bits, negative)| f32::from_bits(bits | u32::from(negative) << 31)),
         1 => any::<f32>(),
     ]
 }
@@ -226,7 +228,7 @@ fn propensity() -> impl Strategy<Value = Propensity> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 192 } else { 2048 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 64 } else { 2048 }))]
 
     #[test]
     fn few_classes((values, k) in batch(2..40, 0..150), m in measure(), t in temperature(), q in propensity(), p in 1..9) {
@@ -236,6 +238,29 @@ proptest! {
     #[test]
     fn many_classes((values, k) in batch(33..1000, 0..40), m in measure(), t in temperature(), q in propensity(), p in 1..9) {
         check(&values, k, m, t, q, p);
+    }
+}
+
+/// A single value that is not finite flags its row and no other, wherever it stands.
+#[test]
+fn what_is_not_finite_is_flagged_wherever_it_stands() {
+    let bits = [
+        0x7FC0_0000,
+        0x7FC0_0001,
+        0x7F80_0001,
+        0xFFC0_0000,
+        0xFFFF_FFFF,
+        0x7F80_0000,
+        0xFF80_0000,
+    ];
+    for k in [2, 3, 4, 5, 8, 33, 161] {
+        for (row, bits) in (0..67).zip(bits.into_iter().cycle()) {
+            let mut values = vec![1.0; k * 67];
+            values[row * k + row % k] = f32::from_bits(bits);
+            for measure in Measure::ALL {
+                check(&values, k, measure, 1.0, Propensity::M_RARU, 1);
+            }
+        }
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn exp2(d: f32) -> f32 {
 /// log2 of a normal, positive x, with an absolute error below 1.1e-7 * max(1, |log2 x|); exactly 0 at 1.
 ///
 /// x = 2^n * m with m in [sqrt(1/2), sqrt(2)), and ln m = 2 atanh(s) with s = (m - 1) / (m + 1), |s| < 0.172, whose
-/// series is cut after s^9 (relative error 2e-9).
+/// series is cut after s^9 (relative error 2e-9). Any other x gives any number: rows that are not finite pass through here.
 #[inline(always)]
 #[expect(
     clippy::many_single_char_names,
@@ -49,8 +49,8 @@ pub(super) fn exp2(d: f32) -> f32 {
 pub(super) fn log2(x: f32) -> f32 {
     const SQRT_HALF_BITS: i32 = 0x3F35_04F3;
     let bits = x.to_bits() as i32;
-    let n = (bits - SQRT_HALF_BITS) >> 23;
-    let f = f32::from_bits((bits - (n << 23)).cast_unsigned()) - 1.0;
+    let n = bits.wrapping_sub(SQRT_HALF_BITS) >> 23;
+    let f = f32::from_bits(bits.wrapping_sub(n << 23).cast_unsigned()) - 1.0;
     let s = f / (f + 2.0);
     let z = s * s;
     let mut p = 2.0 / 9.0 * std::f32::consts::LOG2_E;

@@ -57,12 +57,29 @@ impl Factors {
         Self {
             sharpness: (std::f64::consts::LOG2_E / scoring.temperature) as f32,
             normaliser: match scoring.measure {
-                Measure::Entropy => k.log2().recip(),
+                Measure::Entropy => bits_of(k).recip(),
                 Measure::Margin => 1.0,
                 Measure::LeastConfidence => k / (k - 1.0),
             } as f32,
         }
     }
+}
+
+/// log2 k for k >= 2, without the C library, whose last bit differs between systems.
+///
+/// k = 2^n * m with m in [1, 2), and ln m = 2 atanh(s) with s = (m - 1) / (m + 1) < 1/3; the series is cut after s^33.
+fn bits_of(k: f64) -> f64 {
+    let (mut m, mut n) = (k, 0.0);
+    while m >= 2.0 {
+        m /= 2.0;
+        n += 1.0;
+    }
+    let s = (m - 1.0) / (m + 1.0);
+    let mut series = 0.0;
+    for term in (0..17_u8).rev() {
+        series = series * s * s + 1.0 / f64::from(2 * term + 1);
+    }
+    n + 2.0 * s * series * std::f64::consts::LOG2_E
 }
 
 /// An uncertainty measure, known at compile time so that a tile computes only what it needs.
@@ -175,8 +192,7 @@ pub(super) fn score<const ROWS: usize, const COLUMNS: usize, M: Kind>(
     for row in 0..ROWS {
         let s = sum.high[row] + sum.low[row];
         let reciprocal = 1.0 / s;
-        // A NaN or +inf among the logits has made the sum NaN.
-        let finite = !s.is_nan() && peak.smallest[row] > f32::NEG_INFINITY;
+        let finite = !peak.poison[row].is_nan();
         let w = weighted.high[row] + weighted.low[row];
         let second = if M::NEEDS_SECOND {
             exp2(softened(
@@ -203,8 +219,8 @@ struct Peak<const ROWS: usize> {
     largest: [f32; ROWS],
     second: [f32; ROWS],
     labels: [i32; ROWS],
-    /// The smallest logit that is a number: -inf would go unnoticed behind the clamp of [`softened`].
-    smallest: [f32; ROWS],
+    /// The sum of x * 0: NaN once a NaN or infinite logit was seen, else 0.
+    poison: [f32; ROWS],
 }
 
 impl<const ROWS: usize> Peak<ROWS> {
@@ -214,7 +230,7 @@ impl<const ROWS: usize> Peak<ROWS> {
             largest: [f32::NEG_INFINITY; ROWS],
             second: [f32::NEG_INFINITY; ROWS],
             labels: [0; ROWS],
-            smallest: [f32::INFINITY; ROWS],
+            poison: [0.0; ROWS],
         }
     }
 
@@ -245,7 +261,7 @@ impl<const ROWS: usize> Peak<ROWS> {
     /// Let a row see its next few logits, the first of which is that of `class`.
     #[inline(always)]
     fn see<M: Kind, const FEW: usize>(&mut self, row: usize, logits: [f32; FEW], class: i32) {
-        let (mut largest, mut second, mut smallest) = (logits[0], f32::NEG_INFINITY, logits[0]);
+        let (mut largest, mut second) = (logits[0], f32::NEG_INFINITY);
         let mut label = 0;
         for (step, &x) in (1..).zip(&logits[1..]) {
             let above = x > largest;
@@ -254,7 +270,6 @@ impl<const ROWS: usize> Peak<ROWS> {
             }
             largest = if above { x } else { largest };
             label = if above { step } else { label };
-            smallest = smaller(smallest, x);
         }
         let above = largest > self.largest[row];
         if M::NEEDS_SECOND {
@@ -267,7 +282,9 @@ impl<const ROWS: usize> Peak<ROWS> {
             self.labels[row]
         };
         self.largest[row] = if above { largest } else { self.largest[row] };
-        self.smallest[row] = smaller(self.smallest[row], smallest);
+        for x in logits {
+            self.poison[row] = x.mul_add(0.0, self.poison[row]);
+        }
     }
 }
 
@@ -276,12 +293,7 @@ fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
-#[inline(always)]
-fn smaller(a: f32, b: f32) -> f32 {
-    if b < a { b } else { a }
-}
-
-/// d, clamped where its exponential is as good as 0, so that e * d is never 0 * inf; NaN stays NaN.
+/// d, clamped where its exponential is as good as 0, so that e * d is never 0 * inf.
 #[inline(always)]
 fn softened(x: f32, largest: f32, sharpness: f32) -> f32 {
     let d = (x - largest) * sharpness;
@@ -342,4 +354,17 @@ fn load<const ROWS: usize, const COLUMNS: usize>(
         logits.classes,
         rows,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bits_of;
+
+    #[test]
+    fn the_bits_of_every_number_of_classes_are_right() {
+        for k in 2..100_000_u32 {
+            let k = f64::from(k);
+            assert!((bits_of(k) - k.log2()).abs() <= 1e-14 * k.log2(), "{k}");
+        }
+    }
 }
