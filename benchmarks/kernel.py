@@ -1,10 +1,10 @@
 """`decide` beside what a user would write or install instead: `make bench-kernel`.
 
 All contenders score the same logits in the same process, in interleaved rounds, and each answer is checked
-against float64: a fast wrong answer is reported as wrong. numpy computes all that `decide` returns, in the fused
-form (H = ln S - sum(e d) / S, one exp for each logit), float32, with as few passes as it can; its coins come from
-a generator with state, which is cheaper than keyed ones. The others compute less: scipy and scikit-activeml the
-uncertainty, river the uncertainty and the coin.
+against float64: a fast wrong answer is reported as wrong. numpy computes all that `decide` returns, in the
+fused form (H = ln S - sum(e d) / S, one exp for each logit), float32, with as few passes as it can; its coins
+come from a generator with state, which is cheaper than keyed ones. The others compute less: scipy and
+scikit-activeml the uncertainty, river the uncertainty and the coin.
 
 Logits are 512 KiB (in L2), but at least 4,096 rows. Times are medians over the rounds; the last line is JSON.
 """
