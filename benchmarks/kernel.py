@@ -193,9 +193,7 @@ def kernel_error(x: np.ndarray) -> tuple[float, bool]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds, at least 7")
     rounds = max(7, parser.parse_args().rounds)
     if absent := missing():
@@ -205,9 +203,7 @@ def main() -> int:
     generator = np.random.default_rng(20240607)
     ratios: dict[str, float] = {}
     worst, correct = 0.0, True
-    print(
-        f"{'K':>4} {'rows':>6} {'contender':<16} {'ns/row':>9} {'Mrow/s':>8} {'askance is':>11} {'answer':>8}"
-    )
+    print(f"{'K':>4} {'rows':>6} {'contender':<16} {'ns/row':>9} {'Mrow/s':>8} {'askance is':>11} {'answer':>8}")
     for classes in CLASSES:
         rows = max(4096, LOGITS // classes)
         x = (generator.standard_normal((rows, classes)) * 3).astype(np.float32)
@@ -222,9 +218,7 @@ def main() -> int:
         expected = reference(x)[2]
         for contender in field:
             # Each round is compared with itself, so that what disturbs the machine disturbs both.
-            ratio = statistics.median(
-                other / mine for other, mine in zip(times[contender.name], own, strict=True)
-            )
+            ratio = statistics.median(other / mine for other, mine in zip(times[contender.name], own, strict=True))
             per_row = statistics.median(times[contender.name])
             answer = np.asarray(contender.uncertainties(contender.run()))
             close = float(np.abs(answer - expected[: len(answer)]).max()) <= TOLERANCE
@@ -235,9 +229,7 @@ def main() -> int:
             if contender.name == "numpy":
                 ratios[str(classes)] = round(ratio, 1)
 
-    one = statistics.median(
-        seconds_per_call(decide(np.zeros((1, 4), dtype=np.float32))) for _ in range(rounds)
-    )
+    one = statistics.median(seconds_per_call(decide(np.zeros((1, 4), dtype=np.float32))) for _ in range(rounds))
     print(f"seam: a call with N = 1 and K = 4 takes {one * 1e6:.2f} us, work included")
     print(
         json.dumps(
