@@ -115,6 +115,8 @@ class Answer(msgspec.Struct, frozen=True):
     error: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    teacher: str | None = None
+    """Who of several gave it; None: the teacher that was asked."""
 
 
 class Label(msgspec.Struct, frozen=True):
