@@ -42,10 +42,7 @@ class Decisions:
     def finite(self) -> NDArray[np.bool_]:
         """False where the row held a NaN or infinite logit."""
 
-
-def uniform(
-    *, seed: int, topic: str, partitions: NDArray[np.int32], offsets: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def uniform(*, seed: int, topic: str, partitions: NDArray[np.int32], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
     """The keyed draws r in [0, 1) of n records, (n,) float64 with 53 random bits.
 
     The same (seed, topic, partition, offset) gives the same draw on every machine, in any batch and
@@ -140,9 +137,7 @@ class HashedFeaturizer:
     def buckets(self) -> int:
         """The number of buckets, `2**bits`."""
 
-    def transform(
-        self, texts: list[str]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+    def transform(self, texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
         """The features of n documents as the three arrays of a CSR matrix: (indptr, indices, values).
 
         `indptr` is (n + 1,) int64; `indices` (nnz,) int32, ascending and unique within a row; `values` (nnz,) float32.

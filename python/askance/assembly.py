@@ -109,20 +109,19 @@ def stream(config: Config, ledger: Ledger, *, learning: bool) -> AbstractContext
     rate = config.source.rate
     if rate is None:
         rate = _LEARNING_RATE if learning and path is not None and not config.source.follow else 0.0
-        if rate:
-            _logger.info("playing %s at %g documents a second; --rate changes it, --rate 0 lifts it", path, rate)
-    return closing(
-        LocalStream(
-            input=path,
-            topic=config.source.topic or (path.stem if path else "stdin"),
-            follow=config.source.follow,
-            rate=rate,
-            predictions=None if config.sink.path == "-" else Path(config.sink.path),
-            dead_letters=dead_letter_path(config),
-            ledger=ledger,
-            clock=time.monotonic,
-        )
+    opened = LocalStream(
+        input=path,
+        topic=config.source.topic or (path.stem if path else "stdin"),
+        follow=config.source.follow,
+        rate=rate,
+        predictions=None if config.sink.path == "-" else Path(config.sink.path),
+        dead_letters=dead_letter_path(config),
+        ledger=ledger,
+        clock=time.monotonic,
     )
+    if config.source.rate is None and rate:
+        _logger.info("playing %s at %g documents a second; --rate changes it, --rate 0 lifts it", path, rate)
+    return closing(opened)
 
 
 def dead_letter_path(config: Config) -> Path:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -91,9 +91,7 @@ class Teacher(Protocol):
 class Ledger(Protocol):
     """The durable store of queries and labels. Blocking; each worker has its own and calls it off the event loop."""
 
-    def commit(
-        self, queries: Sequence[Query], positions: Sequence[Position], bookmark: str | None
-    ) -> None:
+    def commit(self, queries: Sequence[Query], positions: Sequence[Position], bookmark: str | None) -> None:
         """Store queries and advance positions in one transaction; a query already stored is left as it is."""
 
     def progress(self) -> Mapping[tuple[str, int], Progress]:

@@ -48,9 +48,9 @@ characters = st.one_of(
 texts = st.one_of(
     st.text(st.sampled_from(ASCII), max_size=300),
     st.text(characters, max_size=60),
-    st.lists(
-        st.sampled_from(["the", "The", "caf\u00e9", "x" * 500, "é" * 200, "世界", "a", " ", "-", ""])
-    ).map(" ".join),
+    st.lists(st.sampled_from(["the", "The", "caf\u00e9", "x" * 500, "é" * 200, "世界", "a", " ", "-", ""])).map(
+        " ".join
+    ),
 )
 configs = st.fixed_dictionaries(
     {"bits": st.integers(1, 24), "weighting": st.sampled_from(["count", "binary", "sublinear"])},

@@ -12,7 +12,9 @@ from askance.records import Coordinates, Prediction, Reason, Record
 
 
 def decoder(**settings: object) -> DocumentDecoder:
-    return DocumentDecoder(**{"document_format": "jsonl", "text_field": "text", "id_field": "id", "max_bytes": 1000} | settings)
+    return DocumentDecoder(
+        **{"document_format": "jsonl", "text_field": "text", "id_field": "id", "max_bytes": 1000} | settings
+    )
 
 
 def record(value: bytes | None, offset: int = 7) -> Record:

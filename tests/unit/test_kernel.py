@@ -70,9 +70,7 @@ def test_draws_match_the_golden_ones_to_the_bit() -> None:
         assert draw.tolist() == [case["uniform"]], case
 
 
-@pytest.mark.parametrize(
-    "case", golden("decisions.json")["cases"], ids=lambda c: f"{c['name']}-{c['measure']}"
-)
+@pytest.mark.parametrize("case", golden("decisions.json")["cases"], ids=lambda c: f"{c['name']}-{c['measure']}")
 def test_decisions_match_the_golden_ones(case: dict[str, Any]) -> None:
     logits = matrix(case)
     got = decide(logits, measure=case["measure"], temperature=case["temperature"])
@@ -118,9 +116,7 @@ def test_any_logits_agree_with_the_reference(
         got.propensities, reference.propensity(got.uncertainties, **gate), rtol=3e-6, atol=TOLERANCE
     )
     where = coordinates(len(logits))
-    np.testing.assert_array_equal(
-        got.accepted, _kernel.uniform(seed=7, topic="golden", **where) < got.propensities
-    )
+    np.testing.assert_array_equal(got.accepted, _kernel.uniform(seed=7, topic="golden", **where) < got.propensities)
 
 
 def test_outputs_have_the_promised_types_and_are_fresh() -> None:

@@ -54,14 +54,10 @@ def test_draws_are_uniform_along_every_part_of_the_key(axis: str) -> None:
             )
         case "seed":
             first = where(0, 0, 1)
-            draws = np.concatenate(
-                [_kernel.uniform(seed=s, topic="documents", **first) for s in range(DRAWS // 5)]
-            )
+            draws = np.concatenate([_kernel.uniform(seed=s, topic="documents", **first) for s in range(DRAWS // 5)])
         case _:
             first = where(0, 0, 1)
-            draws = np.concatenate(
-                [_kernel.uniform(seed=1, topic=f"t{t}", **first) for t in range(DRAWS // 5)]
-            )
+            draws = np.concatenate([_kernel.uniform(seed=1, topic=f"t{t}", **first) for t in range(DRAWS // 5)])
     assert ((draws >= 0) & (draws < 1)).all()
     counts = np.bincount((draws * 1000).astype(int), minlength=1000)
     assert stats.chisquare(counts).pvalue > 1e-4

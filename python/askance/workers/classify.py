@@ -7,6 +7,7 @@ which; and nothing here waits for the teacher, the trainer or the registry.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -232,16 +233,20 @@ def _positions(
     queries: Sequence[Query],
     dead_letters: Sequence[DeadLetter],
 ) -> list[Position]:
-    ends = {record.coordinates[:2]: record.coordinates.offset + 1 for record in records}
-    leases = {record.coordinates[:2]: record.lease for record in records}
-    counts = {partition: [0, 0, 0] for partition in ends}
-    for document in documents:
-        counts[document.record.coordinates[:2]][0] += 1
-    for query in queries:
-        counts[query.coordinates[:2]][1] += 1
-    for letter in dead_letters:
-        counts[letter.record.coordinates[:2]][2] += 1
+    # Ends and leases by partition; the last record of a partition tells both.
+    last = {record.coordinates[:2]: record for record in records}
+    answered = Counter(document.record.coordinates[:2] for document in documents)
+    accepted = Counter(query.coordinates[:2] for query in queries)
+    dead = Counter(letter.record.coordinates[:2] for letter in dead_letters)
     return [
-        Position(topic, partition, next_offset, *counts[topic, partition], lease=leases[topic, partition])
-        for (topic, partition), next_offset in ends.items()
+        Position(
+            topic=key[0],
+            partition=key[1],
+            next_offset=record.coordinates.offset + 1,
+            documents=answered[key],
+            accepted=accepted[key],
+            dead_letters=dead[key],
+            lease=record.lease,
+        )
+        for key, record in last.items()
     ]

@@ -67,20 +67,23 @@ class TrainWorker:
 
     async def _train(self, labels: int) -> None:
         started = self._clock()
+        used = labels
         try:
             manifest = await self._trainer.train()
         except TrainingError as exc:
             self._telemetry.trainings.labels(outcome="failed").inc()
             _logger.warning("no new version from %d labels: %s", labels, exc)
         else:
+            # More labels may have come between the decision to train and the reading of the ledger.
+            used = max(labels, manifest.trained_on + manifest.held_out)
             outcome = "promoted" if manifest.verdict.promoted else "kept"
             self._telemetry.trainings.labels(outcome=outcome).inc()
+            _logger.info("version %s %s: %s", manifest.version, outcome, manifest.verdict.why)
             if manifest.verdict.promoted:
                 await asyncio.to_thread(self._registry.promote, manifest.version)
-            _logger.info("version %s %s: %s", manifest.version, outcome, manifest.verdict.why)
         finally:
             self._telemetry.training_seconds.observe(self._clock() - started)
-            self._schedule.trained(labels, self._clock())
+            self._schedule.trained(used, self._clock())
 
 
 async def _first_of(*events: asyncio.Event, seconds: float) -> None:

@@ -1,0 +1,128 @@
+# One entry point for people and for CI. Every target does its own set-up, from nothing but python3, cargo and a C
+# linker; nothing here needs root, and nothing is installed outside .venv and target.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+RUST_REMEDY := install it with rustup from https://rustup.rs (Debian 13 and later: apt-get install rustup && rustup default stable)
+
+# pip and maturin read these. The versions of everything, transitive too, stand in constraints.txt.
+export PIP_CONSTRAINT := constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+export VIRTUAL_ENV := $(CURDIR)/.venv
+export PYO3_PYTHON := $(CURDIR)/.venv/bin/python
+# maturin refuses to choose between a conda environment and .venv.
+unexport CONDA_PREFIX
+# Machine-wide OpenBLAS overrides would make figures differ from those a user gets.
+unexport OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
+
+# What the installed package is made of. Python sources are missing on purpose: the install is editable.
+SOURCES := pyproject.toml constraints.txt Cargo.toml $(wildcard Cargo.lock) rust-toolchain.toml \
+  $(shell find rust -name '*.rs' -o -name Cargo.toml)
+# Builds the extension (release) and installs the package, editable, with what a stamp's extras and groups ask for.
+# When no Rust source changed, cargo finds nothing to do.
+INSTALL = PIP_QUIET=1 $(BIN)/maturin develop --quiet --release
+
+.PHONY: help
+help:  ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: .venv/ready-test  ## A virtual environment in .venv with everything `demo`, `test` and `lint` need
+
+.PHONY: demo
+demo: .venv/ready-demo  ## The whole loop on real text in under two minutes, without a download
+	@$(BIN)/askance demo
+
+.PHONY: test
+test: test-rust test-python  ## Rust and Python tests, without those marked slow
+
+.PHONY: test-rust
+test-rust: tools
+	cargo test --package askance-core
+
+.PHONY: test-python
+test-python: .venv/ready-test
+	$(BIN)/python -m pytest -m "not slow"
+
+.PHONY: test-all
+test-all: test-rust .venv/ready-test  ## Every test, the slow ones too
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: lint-rust lint-python  ## cargo fmt, clippy, ruff, mypy --strict, stubtest
+
+.PHONY: lint-rust
+lint-rust: .venv/ready-test
+	@cargo clippy --version >/dev/null && cargo fmt --version >/dev/null || { \
+	  echo "make lint needs clippy and rustfmt: rustup component add clippy rustfmt (Debian: apt-get install rust-clippy rustfmt)" >&2; exit 1; }
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- --deny warnings
+
+.PHONY: lint-python
+lint-python: .venv/ready-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/stubtest askance._kernel --mypy-config-file pyproject.toml
+
+.PHONY: format
+format: .venv/ready-test  ## Format Rust and Python in place
+	cargo fmt --all
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+.PHONY: bench-setup
+bench-setup: .venv/ready-bench
+
+bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features
+	@test -f benchmarks/$*.py || { echo "there is no benchmarks/$*.py; there are: $(notdir $(wildcard benchmarks/*.py))" >&2; exit 1; }
+	$(BIN)/python benchmarks/$*.py
+
+.PHONY: ci
+ci:  ## What CI runs
+	.ci/run
+
+.PHONY: clean
+clean:  ## Remove .venv and everything that was built
+	rm -rf .venv target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-report.html
+	find python tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	rm -f python/askance/_kernel*.so
+
+# Each stamp holds what one audience needs. They share one environment, so each only adds.
+
+.venv/ready-demo: EXTRAS := --extras train
+.venv/ready-test: EXTRAS := --extras train,openai --group test
+.venv/ready-bench: EXTRAS := --extras train --group bench
+
+.venv/ready-%: $(SOURCES) .venv/ready
+	@echo "askance: building the extension and installing what \`$*\` needs (the first time takes some minutes)" >&2
+	$(INSTALL) $(EXTRAS)
+	@touch $@
+
+.venv/ready: constraints.txt | tools
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet pip maturin
+	@touch $@
+
+# One line that says what is missing and how to get it, before anything is made.
+.PHONY: tools
+tools:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "askance needs Python 3.11 or newer: apt-get install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "askance needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version): run make with PYTHON=python3.11 or a newer one" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "askance needs Python's venv module: apt-get install python3-venv" >&2; exit 1; }
+	@command -v cargo >/dev/null && rustc --version >/dev/null 2>&1 || { \
+	  echo "askance needs cargo (Rust $(RUST_VERSION) or newer): $(RUST_REMEDY)" >&2; exit 1; }
+	@printf '%s\n' $(RUST_VERSION) "$$(rustc --version | cut -d' ' -f2)" | sort --version-sort --check=quiet || { \
+	  echo "askance needs Rust $(RUST_VERSION) or newer, and this is $$(rustc --version | cut -d' ' -f2): $(RUST_REMEDY)" >&2; exit 1; }
+	@command -v cc >/dev/null || { \
+	  echo "askance needs a C linker: apt-get install gcc libc6-dev" >&2; exit 1; }

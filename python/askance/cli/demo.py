@@ -1,0 +1,75 @@
+"""The body of `demo`: the whole loop on real text that is on every machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import typer
+
+from askance import app, assembly
+from askance.cli.run import Progress
+from askance.config import BudgetConfig, Config, SinkConfig, SourceConfig, TeacherConfig
+from askance.demo import corpus, summary
+from askance.errors import UsageError
+from askance.report import render
+
+FOLDER = Path("askance-demo")
+REPORT = Path("askance-report.html")
+DOCUMENTS_PER_SECOND = 200.0
+SHARE = 0.15
+LATENCY_MS = 20.0
+ABOUT = (
+    "Documents are docstrings of the standard library and of installed packages; a document's class is the library or "
+    "area it comes from.",
+    f"No LLM was called: the teacher replays the true class with 3 % of its answers wrong, drawn by key, after "
+    f"{LATENCY_MS:g} ms each.",
+)
+
+
+def demo() -> None:
+    """Stream the corpus, close the loop, and say how well it did; exits with 1 when the loop did not close."""
+    if importlib.util.find_spec("sklearn") is None:
+        msg = "the demo trains students, which needs scikit-learn; run: pip install 'askance[train]'"
+        raise UsageError(msg)
+    _start_anew()
+    typer.echo("askance demo: " + "\n              ".join(ABOUT))
+    built = corpus.build(FOLDER / "documents.jsonl")
+    typer.echo(f"{sum(built.counts.values()):,} documents in {len(built.counts)} classes; streaming them now")
+    config = Config(
+        state=FOLDER / "state",
+        source=SourceConfig(path=str(FOLDER / "documents.jsonl"), rate=DOCUMENTS_PER_SECOND),
+        sink=SinkConfig(path=str(FOLDER / "predictions.jsonl")),
+        budget=BudgetConfig(share=SHARE),
+        teacher=TeacherConfig(kind="replay", model="demo", labels=tuple(sorted(built.counts)), latency_ms=LATENCY_MS),
+    )
+    progress = Progress(quiet=False)
+    progress.take_over_logging()
+    run = app.execute(config, app.ALL_WORKERS, listener=progress.show)
+    progress.clear()
+    judged = summary.read(FOLDER / "documents.jsonl", FOLDER / "predictions.jsonl")
+    registry = assembly.registry(config)
+    versions = registry.versions()
+    fit = [manifest.version for manifest in versions if manifest.verdict.promoted]
+    result = summary.summarise(
+        judged,
+        first=assembly.load(registry, fit[0]) if fit else None,
+        last=assembly.load(registry, fit[-1]) if fit else None,
+        seconds=run.seconds,
+    )
+    page = render(summary.report(result, judged, versions, budget_share=SHARE, about=ABOUT))
+    REPORT.write_text(page, encoding="utf-8")
+    typer.echo("\n".join(result.lines()))
+    typer.echo(f"report         {REPORT}")
+    if run.failures or not result.closed:
+        raise typer.Exit(1)
+
+
+def _start_anew() -> None:
+    # Only what an earlier demo left is removed.
+    if FOLDER.exists() and not (FOLDER / "documents.jsonl").exists() and any(FOLDER.iterdir()):
+        msg = f"{FOLDER} exists and is not an earlier demo's; move it away or run the demo elsewhere"
+        raise UsageError(msg)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()

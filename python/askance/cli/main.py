@@ -1,0 +1,283 @@
+"""`askance`: its commands, their flags and their help; nothing heavy is imported before a command is called.
+
+A mistake or a failure ends in one line on stderr and the exit code of its error: 2 for usage and configuration, 1 at
+run time.
+"""
+
+# No `from __future__ import annotations`: typer reads the annotations at run time.
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from askance import __version__
+from askance.cli import options
+from askance.errors import AskanceError
+
+
+class _Root(TyperGroup):
+    """Lists the commands and reports wrong usage in plain text; loading rich would double the time `--help` takes."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings | {"rich_markup_mode": None})
+
+
+app = typer.Typer(
+    name="askance",
+    cls=_Root,
+    help="A streaming text classifier that teaches itself from an LLM, and asks it only where that is worth it.",
+    epilog="Start here: `askance demo`, or `askance init` and `askance run --input documents.jsonl`.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models = typer.Typer(help="Student versions: list, show, promote, roll back.", no_args_is_help=True)
+config = typer.Typer(help="Settings: check them, or show what is in force.", no_args_is_help=True)
+app.add_typer(models, name="models")
+app.add_typer(config, name="config")
+
+
+def main() -> None:
+    """The `askance` program."""
+    try:
+        app()
+    except AskanceError as exc:
+        typer.echo(f"askance: {' '.join(str(exc).split())}", err=True)
+        sys.exit(exc.exit_code)
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"askance {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _askance(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None: ...
+
+
+@app.command(epilog="Example: askance run -i documents.jsonl -o predictions.jsonl --labels spam,ham --teacher openai")
+def run(
+    context: typer.Context,
+    *,
+    source__path: options.Input = None,
+    sink__path: options.Output = None,
+    sink__dead_letters: options.DeadLetters = None,
+    source__format: options.Format = None,
+    source__follow: options.Follow = None,
+    source__text_field: options.TextField = None,
+    source__id_field: options.IdField = None,
+    source__topic: options.Topic = None,
+    source__rate: options.Rate = None,
+    budget__share: options.Share = None,
+    budget__per_second: options.PerSecond = None,
+    m_raru: options.MRaru = False,
+    gate__measure: options.Measure = None,
+    gate__seed: options.Seed = None,
+    teacher__kind: options.Teacher = None,
+    teacher__labels: options.Labels = None,
+    teacher__labels_from_field: options.LabelsFromField = None,
+    teacher__task: options.Task = None,
+    teacher__model: options.Model = None,
+    teacher__base_url: options.BaseUrl = None,
+    teacher__concurrency: options.Concurrency = None,
+    teacher__replay_path: options.ReplayFile = None,
+    teacher__replay_field: options.ReplayField = None,
+    state: options.State = None,
+    config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Classify, teach and train on one stream, in one process."""
+    from askance.cli.run import run_workers
+
+    run_workers(context, "classify", "teach", "train")
+
+
+@app.command(epilog="Example: tail -f app.log | askance classify --format text -o predictions.jsonl")
+def classify(
+    context: typer.Context,
+    *,
+    source__path: options.Input = None,
+    sink__path: options.Output = None,
+    sink__dead_letters: options.DeadLetters = None,
+    source__format: options.Format = None,
+    source__follow: options.Follow = None,
+    source__text_field: options.TextField = None,
+    source__id_field: options.IdField = None,
+    source__topic: options.Topic = None,
+    source__rate: options.Rate = None,
+    budget__share: options.Share = None,
+    budget__per_second: options.PerSecond = None,
+    m_raru: options.MRaru = False,
+    gate__measure: options.Measure = None,
+    gate__seed: options.Seed = None,
+    state: options.State = None,
+    config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Classify a stream with the live version.
+
+    Accepted documents wait in the ledger for `askance teach`.
+    """
+    from askance.cli.run import run_workers
+
+    run_workers(context, "classify")
+
+
+@app.command(epilog="Example: askance teach --teacher openai --model gpt-4.1-mini --labels @labels.txt")
+def teach(
+    context: typer.Context,
+    *,
+    source__path: options.Input = None,
+    source__id_field: options.IdField = None,
+    teacher__kind: options.Teacher = None,
+    teacher__labels: options.Labels = None,
+    teacher__labels_from_field: options.LabelsFromField = None,
+    teacher__task: options.Task = None,
+    teacher__model: options.Model = None,
+    teacher__base_url: options.BaseUrl = None,
+    teacher__concurrency: options.Concurrency = None,
+    teacher__replay_path: options.ReplayFile = None,
+    teacher__replay_field: options.ReplayField = None,
+    state: options.State = None,
+    config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
+    once: options.Once = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Ask the teacher about the documents that wait in the ledger."""
+    from askance.cli.run import run_workers
+
+    run_workers(context, "teach")
+
+
+@app.command(epilog="Example: askance train --labels @labels.txt --once")
+def train(
+    context: typer.Context,
+    *,
+    source__path: options.Input = None,
+    teacher__kind: options.Teacher = None,
+    teacher__labels: options.Labels = None,
+    teacher__labels_from_field: options.LabelsFromField = None,
+    teacher__replay_path: options.ReplayFile = None,
+    state: options.State = None,
+    config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
+    once: options.Once = False,
+    quiet: options.Quiet = False,
+    json: options.Json = False,
+) -> None:
+    """Train students on the ledger's labels; promote what is fit."""
+    from askance.cli.run import run_workers
+
+    run_workers(context, "train")
+
+
+@models.command("list", epilog="Example: askance models list --state askance-state")
+def list_models(*, state: options.State = None, config: options.ConfigFile = None, json: options.Json = False) -> None:
+    """Every version, oldest first, and which one is live."""
+    from askance.cli.models import list_versions
+
+    list_versions(config, state, json=json)
+
+
+@models.command("show", epilog="Example: askance models show v0003-1a2b3c4d")
+def show_model(
+    version: Annotated[str | None, typer.Argument(help="Default: the live one.")] = None,
+    *,
+    state: options.State = None,
+    config: options.ConfigFile = None,
+    json: options.Json = False,
+) -> None:
+    """One version's manifest, after its files were checked against their digests."""
+    from askance.cli.models import show_version
+
+    show_version(config, state, version, json=json)
+
+
+@models.command("promote", epilog="Example: askance models promote v0003-1a2b3c4d")
+def promote_model(
+    version: Annotated[str, typer.Argument(help="The version's name.")],
+    *,
+    state: options.State = None,
+    config: options.ConfigFile = None,
+    json: options.Json = False,
+) -> None:
+    """Make a version the live one; running workers swap it in within a second."""
+    from askance.cli.models import promote_version
+
+    promote_version(config, state, version, json=json)
+
+
+@models.command("rollback", epilog="Example: askance models rollback")
+def roll_back_model(
+    *, state: options.State = None, config: options.ConfigFile = None, json: options.Json = False
+) -> None:
+    """Make the previous live version live again."""
+    from askance.cli.models import roll_back
+
+    roll_back(config, state, json=json)
+
+
+@app.command(epilog="Example: askance replay predictions.jsonl")
+def replay(predictions: Annotated[Path, typer.Argument(help="A predictions file.")]) -> None:
+    """Recompute every decision of a predictions file and compare."""
+    from askance.cli.replay import replay
+
+    replay(predictions)
+
+
+@app.command(epilog="Example: askance init && askance config check")
+def init(
+    *,
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="The file to write.")] = Path(
+        "askance.yaml"
+    ),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write a commented askance.yaml with every setting."""
+    from askance.cli.config import write_file
+
+    write_file(config, force=force)
+
+
+@config.command("check", epilog="Example: askance config check --config askance.yaml")
+def check_config(*, config: options.ConfigFile = None, assignments: options.Assignments = None) -> None:
+    """Say whether the settings are in order; exits with 2 where they are not."""
+    from askance.cli.config import check
+
+    check(config, assignments or [])
+
+
+@config.command("show", epilog="Example: askance config show --set budget.share=0.1")
+def show_config(
+    *,
+    config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
+    json: options.Json = False,
+) -> None:
+    """Every setting in force and where it comes from, without credentials."""
+    from askance.cli.config import show
+
+    show(config, assignments or [], json=json)
+
+
+@app.command(epilog="Example: askance demo")
+def demo() -> None:
+    """The whole loop on real text, in under two minutes."""
+    from askance.cli.demo import demo
+
+    demo()

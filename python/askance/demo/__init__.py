@@ -1,0 +1,1 @@
+"""The demo: its corpus and what it prints."""

@@ -1,0 +1,156 @@
+"""Recomputes every accept/reject decision of a predictions file from what the file itself records.
+
+Owns the proof of invariant 3 on real output: the draw keyed by (seed, topic, partition, offset), compared with the
+recorded propensity, must give the recorded `accepted`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import msgspec
+import numpy as np
+
+from askance._kernel import uniform
+from askance.records import Coordinates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NAMED = 5
+"""So many differing decisions, and so many malformed lines, are named; all are counted."""
+
+
+class _Recorded(msgspec.Struct, frozen=True, gc=False):
+    """Of a prediction, what its decision hangs on."""
+
+    seed: Annotated[int, msgspec.Meta(ge=0)]
+    topic: str
+    partition: Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
+    offset: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+    propensity: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+    accepted: bool
+
+
+class Difference(NamedTuple):
+    """A decision that is not the one its draw gives."""
+
+    line: int
+    """In the file, from 1."""
+    coordinates: Coordinates
+    propensity: float
+    draw: float
+    accepted: bool
+    """As recorded; the draw says the opposite."""
+
+    def __str__(self) -> str:
+        topic, partition, offset = self.coordinates
+        said, relation = ("accepted", "not below") if self.accepted else ("not accepted", "below")
+        return (
+            f"line {self.line}: {topic}/{partition}/{offset} is recorded as {said}, but its draw {self.draw!r} is "
+            f"{relation} its propensity {self.propensity!r}"
+        )
+
+
+class Malformed(NamedTuple):
+    """A line that is no prediction, and why."""
+
+    line: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.why}"
+
+
+class ReplayOutcome(NamedTuple):
+    """What came of a replay."""
+
+    checked: int
+    """Decisions recomputed."""
+    accepted: int
+    """Of these, recorded as accepted."""
+    differing: int
+    malformed: int
+    differences: tuple[Difference, ...]
+    """The first few, by line."""
+    malformed_lines: tuple[Malformed, ...]
+    """The first few."""
+
+    @property
+    def is_proven(self) -> bool:
+        """Every line was a prediction and no decision differs."""
+        return self.differing == 0 and self.malformed == 0
+
+
+def replay(lines: Iterable[bytes], *, batch: int = 65_536) -> ReplayOutcome:
+    """Recompute the decision of every line, a prediction in JSON each, holding `batch` lines at a time.
+
+    A propensity has to be a float32 in [0, 1], written exactly, because that is what the draw was compared with. A
+    line that is not a prediction is malformed: counted, named, and never silently skipped.
+    """
+    decode = msgspec.json.Decoder(_Recorded).decode
+    checked = accepted = differing = malformed = 0
+    differences: list[Difference] = []
+    malformed_lines: list[Malformed] = []
+    numbered = enumerate(lines, start=1)
+    while some := list(itertools.islice(numbered, batch)):
+        groups: defaultdict[tuple[int, str], list[tuple[int, _Recorded]]] = defaultdict(list)
+        wrong: list[Malformed] = []
+        for number, line in some:
+            try:
+                recorded = decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+                wrong.append(Malformed(number, _why(line, exc)))
+            else:
+                groups[recorded.seed, recorded.topic].append((number, recorded))
+        found: list[Difference] = []
+        for (seed, topic), members in groups.items():
+            if seed >= 2**64:
+                wrong += [Malformed(number, f"seed {seed} is not below 2**64") for number, _ in members]
+                continue
+            inexact, differ, yes = _recompute(seed, topic, members)
+            wrong += inexact
+            found += differ
+            checked += len(members) - len(inexact)
+            accepted += yes
+        differing += len(found)
+        malformed += len(wrong)
+        differences += sorted(found)[: NAMED - len(differences)]
+        malformed_lines += sorted(wrong)[: NAMED - len(malformed_lines)]
+    return ReplayOutcome(checked, accepted, differing, malformed, tuple(differences), tuple(malformed_lines))
+
+
+def _recompute(
+    seed: int, topic: str, members: list[tuple[int, _Recorded]]
+) -> tuple[list[Malformed], list[Difference], int]:
+    """The inexact propensities, the decisions that differ, and how many of the others are recorded as accepted."""
+    count = len(members)
+    partitions = np.fromiter((recorded.partition for _, recorded in members), np.int32, count)
+    offsets = np.fromiter((recorded.offset for _, recorded in members), np.int64, count)
+    propensities = np.fromiter((recorded.propensity for _, recorded in members), np.float64, count)
+    accepted = np.fromiter((recorded.accepted for _, recorded in members), np.bool_, count)
+    draws = uniform(seed=seed, topic=topic, partitions=partitions, offsets=offsets)
+    is_exact = propensities.astype(np.float32).astype(np.float64) == propensities
+    inexact = [
+        Malformed(members[index][0], f"propensity {propensities[index]} is not a float32 written exactly")
+        for index in np.flatnonzero(~is_exact).tolist()
+    ]
+    differ = [
+        Difference(
+            line=members[index][0],
+            coordinates=Coordinates(topic, int(partitions[index]), int(offsets[index])),
+            propensity=float(propensities[index]),
+            draw=float(draws[index]),
+            accepted=bool(accepted[index]),
+        )
+        for index in np.flatnonzero(is_exact & ((draws < propensities) != accepted)).tolist()
+    ]
+    return inexact, differ, int((accepted & is_exact).sum())
+
+
+def _why(line: bytes, exc: Exception) -> str:
+    if not line.strip():
+        return "empty line"
+    return f"not a prediction: {exc or 'nested too deeply'}"

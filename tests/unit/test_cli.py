@@ -1,0 +1,522 @@
+"""The command line: what it prints, what it turns into settings, what it refuses, and what it does not import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from askance import __version__, app, settings
+from askance.cli import config as config_command
+from askance.cli import main as command_line
+from askance.cli import run as run_command
+from askance.errors import RegistryError, UsageError
+from askance.manifest import Estimate, FeaturizerConfig, Manifest, Verdict
+from askance.records import LabelCounts
+from askance.registry import DirectoryRegistry
+from askance.summary import Snapshot, Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from askance.config import Config
+
+SUMMARY = Summary(
+    documents=10,
+    accepted=2,
+    dead_letters=0,
+    documents_now=10,
+    seconds=1.0,
+    labels=LabelCounts(labelled=2),
+    versions=0,
+    promoted=0,
+    live=None,
+    live_agreement=None,
+    stream_agreement=None,
+    swaps=0,
+    predictions="-",
+    dead_letter_path="dead-letters.jsonl",
+)
+SNAPSHOT = Snapshot(
+    seconds=1.0,
+    documents=10,
+    accepted=2,
+    dead_letters=0,
+    documents_per_second=10.0,
+    labels=LabelCounts(labelled=2),
+    version=None,
+    swaps=0,
+    agreement=None,
+)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    # The width of a terminal that wraps no flag.
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+class Execution:
+    """Stands in for `askance.app.execute` and remembers what it was called with."""
+
+    def __init__(self) -> None:
+        self.config: Config
+        self.workers: frozenset[str]
+        self.once: bool
+        self.summary = SUMMARY
+
+    def __call__(
+        self,
+        config: Config,
+        workers: frozenset[str],
+        *,
+        listener: Callable[[Snapshot], None] | None = None,
+        once: bool = False,
+    ) -> Summary:
+        self.config, self.workers, self.once = config, workers, once
+        assert listener is not None
+        for _ in range(10):
+            listener(SNAPSHOT)
+        return self.summary
+
+
+@pytest.fixture
+def execution(monkeypatch: pytest.MonkeyPatch) -> Execution:
+    double = Execution()
+    monkeypatch.setattr(app, "execute", double)
+    return double
+
+
+def ask(*arguments: str) -> Any:
+    return CliRunner().invoke(command_line.app, list(arguments), catch_exceptions=False)
+
+
+def refused(*arguments: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[str, int]:
+    """The line that `askance …` prints and the code it exits with."""
+    monkeypatch.setattr(sys, "argv", ["askance", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        command_line.main()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("askance: ")
+    assert captured.err.count("\n") == 1
+    assert isinstance(caught.value.code, int)
+    return captured.err, caught.value.code
+
+
+# What is imported
+
+
+def imported_by(code: str, *arguments: str) -> set[str]:
+    """The top-level modules loaded in a process of its own once `code` has run."""
+    script = f"import sys\ntry:\n    {code}\nfinally:\n    print(*sys.modules, file=sys.stderr, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in done.stderr.split()} | {
+        name for name in done.stderr.split() if name.startswith("askance.")
+    }
+
+
+def test_help_needs_nothing_but_typer() -> None:
+    loaded = imported_by("from askance.cli.main import main; main()", "--help")
+
+    heavy = {
+        "numpy",
+        "onnxruntime",
+        "onnx",
+        "pydantic",
+        "pydantic_settings",
+        "msgspec",
+        "yaml",
+        "asyncio",
+        "openai",
+        "rich",
+    }
+    assert not loaded & (heavy | {"sklearn", "scipy", "prometheus_client", "askance._kernel", "askance.config"})
+    assert "typer" in loaded
+
+
+@pytest.mark.skipif(find_spec("askance.app") is None, reason="needs askance.app")
+def test_a_classify_worker_imports_neither_teachers_nor_trainers(folder: Path) -> None:
+    (folder / "documents.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n', encoding="utf-8")
+
+    loaded = imported_by(
+        "from askance.cli.main import main; main()",
+        *("classify", "--input", "documents.jsonl", "--output", "predictions.jsonl", "--quiet"),
+    )
+
+    assert len((folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+    assert not loaded & {"torch", "transformers", "optimum", "sklearn", "scipy", "onnx", "openai", "httpx", "joblib"}
+
+
+# What every command says of itself
+
+
+def commands() -> list[list[str]]:
+    found = []
+    for typer_app, prefix in (
+        (command_line.app, []),
+        (command_line.models, ["models"]),
+        (command_line.config, ["config"]),
+    ):
+        for command in typer_app.registered_commands:
+            assert command.callback is not None
+            found.append([*prefix, command.name or command.callback.__name__])
+    return found
+
+
+def test_the_commands() -> None:
+    names = [" ".join(command) for command in commands()]
+
+    assert names == [
+        *("run", "classify", "teach", "train", "replay", "init", "demo"),
+        *("models list", "models show", "models promote", "models rollback"),
+        *("config check", "config show"),
+    ]
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_has_a_help_with_an_example(command: list[str]) -> None:
+    result = ask(*command, "--help")
+
+    assert result.exit_code == 0
+    assert f"askance {' '.join(command)}" in result.stdout.partition("Example:")[2]
+
+
+def test_the_list_of_commands_cuts_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert "..." not in ask("--help").stdout.partition("Commands:")[2]
+
+
+def test_version() -> None:
+    assert ask("--version").stdout == f"askance {__version__}\n"
+
+
+def test_an_unknown_flag_is_a_usage_error() -> None:
+    assert ask("run", "--shar", "1").exit_code == 2
+
+
+# From flags to settings
+
+
+@pytest.mark.parametrize(
+    ("command", "workers"),
+    [("run", {"classify", "teach", "train"}), ("classify", {"classify"}), ("teach", {"teach"}), ("train", {"train"})],
+)
+def test_a_run_like_command_starts_its_workers(execution: Execution, command: str, workers: set[str]) -> None:
+    assert ask(command).exit_code == 0
+    assert execution.workers == workers
+    assert execution.once is False
+
+
+@pytest.mark.parametrize(
+    ("flags", "key", "value"),
+    [
+        ("--input a.jsonl", "source.path", "a.jsonl"),
+        ("-i a.jsonl", "source.path", "a.jsonl"),
+        ("--output p.jsonl", "sink.path", "p.jsonl"),
+        ("--dead-letters d.jsonl", "sink.dead_letters", "d.jsonl"),
+        ("--format text", "source.format", "text"),
+        ("--input a.jsonl --follow", "source.follow", True),
+        ("--no-follow", "source.follow", False),
+        ("--text-field body", "source.text_field", "body"),
+        ("--id-field key", "source.id_field", "key"),
+        ("--topic tickets", "source.topic", "tickets"),
+        ("--rate 0", "source.rate", 0.0),
+        ("--share 0.1", "budget.share", 0.1),
+        ("--share 0.1", "budget.kind", "share"),
+        ("--per-second 3", "budget.per_second", 3.0),
+        ("--per-second 3", "budget.kind", "per_second"),
+        ("--m-raru", "budget.kind", "m-raru"),
+        ("--measure margin", "gate.measure", "margin"),
+        ("--seed 7", "gate.seed", 7),
+        ("--teacher openai", "teacher.kind", "openai"),
+        ("--labels spam,ham", "teacher.labels", ("spam", "ham")),
+        ("--labels-from-field gold", "teacher.labels_from_field", "gold"),
+        ("--task Guess.", "teacher.task", "Guess."),
+        ("--model gpt", "teacher.model", "gpt"),
+        ("--replay-model llama", "teacher.model", "llama"),
+        ("--replay-file r.jsonl", "teacher.replay_path", "r.jsonl"),
+        ("--replay-field gold", "teacher.replay_field", "gold"),
+        ("--base-url http://127.0.0.1:1/v1", "teacher.base_url", "http://127.0.0.1:1/v1"),
+        ("--concurrency 3", "teacher.concurrency", 3),
+        ("--state here", "state", Path("here")),
+        ("--set train.first_at=40", "train.first_at", 40),
+        ("--set batch=3 --set source.topic=null", "batch", 3),
+        ("--share 0.1 --set budget.share=0.2", "budget.share", 0.2),
+    ],
+)
+def test_a_flag_is_a_setting(execution: Execution, flags: str, key: str, value: object) -> None:
+    result = ask("run", *flags.split())
+
+    found: Any = execution.config
+    for part in key.split("."):
+        found = getattr(found, part)
+    assert result.exit_code == 0
+    assert found == value
+
+
+def test_labels_come_from_a_file_too(execution: Execution) -> None:
+    Path("labels.txt").write_text("spam\n\n ham, or what passes for it \n", encoding="utf-8")
+
+    ask("run", "--labels", "@labels.txt")
+
+    assert execution.config.teacher.labels == ("spam", "ham, or what passes for it")
+
+
+def test_a_flag_for_the_label_set_replaces_the_files(execution: Execution) -> None:
+    Path("askance.yaml").write_text("teacher: {labels: [a, b]}", encoding="utf-8")
+
+    ask("run", "--labels-from-field", "gold")
+
+    assert execution.config.teacher.labels is None
+
+
+def test_every_flag_but_these_is_a_setting() -> None:
+    others = {"context", "config", "assignments", "quiet", "json", "once", "m_raru"}
+    names = {name for command in (command_line.run, command_line.teach) for name in command.__annotations__} - others
+
+    assert {name.replace("__", ".") for name in names} - {"return"} <= set(settings.KEYS)
+
+
+# What is printed
+
+
+def test_predictions_on_stdout_stay_alone_there(execution: Execution) -> None:
+    result = ask("run")
+
+    assert result.stdout == ""
+    assert "documents      10" in result.stderr
+
+
+def test_the_summary_is_printed(execution: Execution) -> None:
+    result = ask("run", "--output", "predictions.jsonl")
+
+    assert result.stdout.splitlines() == SUMMARY.lines()
+    assert result.stderr.splitlines() == [SNAPSHOT.line()]
+
+
+def test_the_summary_as_json(execution: Execution) -> None:
+    result = ask("run", "--output", "predictions.jsonl", "--json", "--quiet")
+
+    assert msgspec.json.decode(result.stdout, type=Summary) == SUMMARY
+    assert result.stderr == ""
+
+
+def test_a_worker_that_stopped_early_makes_the_command_fail(execution: Execution) -> None:
+    execution.summary = msgspec.structs.replace(SUMMARY, failures=("teach: no key",))
+
+    result = ask("run")
+
+    assert result.exit_code == 1
+    assert "stopped early  teach: no key" in result.stderr
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "code"),
+    [
+        ("run --share 7", "--share is 7.0: should be less than or equal to 1", 2),
+        ("run --share 0.1 --m-raru", "exclude each other", 2),
+        ("run --labels a,b --labels-from-field gold", "exclude each other", 2),
+        ("run --labels one", "--labels is ('one',): a label set needs at least two labels", 2),
+        ("run --labels @nowhere.txt", "nowhere.txt cannot be read: No such file or directory", 2),
+        ("run --set budget.shaer=1", "did you mean budget.share?", 2),
+        ("run --config nowhere.yaml", "nowhere.yaml: no such file", 2),
+        ("run --rate 0 --input nowhere.jsonl", "nowhere.jsonl", 2),
+        ("replay nowhere.jsonl", "nowhere.jsonl", 2),
+        ("config check --config nowhere.yaml", "nowhere.yaml: no such file", 2),
+        ("models show", "no version is live", 2),
+        ("models show v0001-00000000", "there is no version 'v0001-00000000'", 1),
+        ("models promote v0001-00000000", "there is no version 'v0001-00000000'", 1),
+        ("models rollback", "nothing to roll back to", 1),
+        ("init --config nowhere/askance.yaml", "nowhere/askance.yaml cannot be written", 2),
+    ],
+)
+def test_a_mistake_ends_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: str, says: str, code: int
+) -> None:
+    line, exit_code = refused(*arguments.split(), monkeypatch=monkeypatch, capsys=capsys)
+
+    assert says in line
+    assert exit_code == code
+
+
+@pytest.mark.parametrize(("error", "code"), [(UsageError("no"), 2), (RegistryError("no\nand no"), 1)])
+def test_an_error_at_run_time_ends_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, code: int
+) -> None:
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(app, "execute", fail)
+
+    assert refused("run", monkeypatch=monkeypatch, capsys=capsys)[1] == code
+
+
+def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(*_: object, **__: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "execute", interrupt)
+    monkeypatch.setattr(sys, "argv", ["askance", "run"])
+
+    with pytest.raises(SystemExit) as caught:
+        command_line.main()
+
+    assert caught.value.code == 130
+    assert capsys.readouterr() == ("", "")
+
+
+# init and config
+
+
+def test_init_writes_a_file_that_is_in_order_and_does_not_overwrite_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ask("init").exit_code == 0
+    assert ask("config", "check").stdout == "askance.yaml: in order\n"
+    path = Path("askance.yaml")
+    path.write_text("batch: 3", encoding="utf-8")
+
+    line, code = refused("init", monkeypatch=monkeypatch, capsys=capsys)
+
+    assert (line, code) == ("askance: askance.yaml exists; --force overwrites it\n", 2)
+    assert path.read_text(encoding="utf-8") == "batch: 3"
+    assert ask("init", "--force").exit_code == 0
+    assert path.read_text(encoding="utf-8") == config_command.template()
+
+
+def test_config_show_says_where_a_value_comes_from_and_hides_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASKANCE_TEACHER__BASE_URL", "http://user:hush@host/v1")
+
+    plain, as_json = ask("config", "show", "--set", "batch=3").stdout, ask("config", "show", "--json").stdout
+
+    lines = [" ".join(line.split()) for line in plain.splitlines()]
+    assert "teacher.base_url: http://***@host/v1 # ASKANCE_TEACHER__BASE_URL" in lines
+    assert "batch: 3 # --set batch" in lines
+    assert "hush" not in plain + as_json
+    assert {"key": "gate.seed", "value": 0, "origin": "default"} in json.loads(as_json)
+
+
+# models
+
+
+def manifest(version: str, digests: dict[str, str], *, promoted: bool = True) -> Manifest:
+    return Manifest(
+        version=version,
+        created_at="2025-01-02T03:04:05+00:00",
+        student="logistic",
+        labels=("ham", "spam"),
+        temperature=1.5,
+        featurizer=FeaturizerConfig(),
+        featurizer_digest="0" * 64,
+        parent=None,
+        trained_on=80,
+        held_out=20,
+        training_digest="0" * 64,
+        parity_error=1e-7,
+        agreement=Estimate(value=0.9, low=0.85, high=0.95, documents=20, effective=15.0),
+        verdict=Verdict(promoted=promoted, why="it is the first"),
+        files=digests,
+    )
+
+
+@pytest.fixture
+def versions(folder: Path) -> list[str]:
+    registry = DirectoryRegistry(folder / "askance-state" / "registry")
+    names = []
+    for content in (b"one", b"two"):
+        published = registry.publish({"student.onnx": content}, lambda name, files: manifest(name, dict(files)))
+        registry.promote(published.version)
+        names.append(published.version)
+    return names
+
+
+def test_models_list(versions: list[str]) -> None:
+    lines = ask("models", "list").stdout.splitlines()
+
+    assert lines[0].split()[:2] == ["version", "created"]
+    assert lines[1].split()[0] == versions[0]
+    assert lines[2].split()[:2] == ["*", versions[1]]
+    assert "90.0% [85.0%, 95.0%]" in lines[2]
+
+
+def test_models_list_as_json(versions: list[str]) -> None:
+    rows = json.loads(ask("models", "list", "--json").stdout)
+
+    assert [(row["version"], row["live"]) for row in rows] == [(versions[0], False), (versions[1], True)]
+
+
+def test_models_list_without_versions() -> None:
+    assert ask("models", "list", "--state", "elsewhere").stdout == "no versions yet in elsewhere/registry\n"
+
+
+def test_models_show(versions: list[str]) -> None:
+    assert f"{versions[1]} (live)" in ask("models", "show").stdout
+    shown = json.loads(ask("models", "show", versions[0], "--json").stdout)
+    assert (shown["version"], shown["live"], shown["labels"]) == (versions[0], False, ["ham", "spam"])
+
+
+def test_models_show_finds_a_damaged_file(
+    versions: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("askance-state", "registry", "versions", versions[1], "student.onnx").write_bytes(b"tw0")
+
+    line, code = refused("models", "show", monkeypatch=monkeypatch, capsys=capsys)
+
+    assert "student.onnx" in line
+    assert code == 1
+
+
+def test_models_rollback_and_promote(versions: list[str]) -> None:
+    first, second = versions
+
+    assert ask("models", "rollback").stdout == f"{first} is live (before: {second})\n"
+    assert json.loads(ask("models", "promote", second, "--json").stdout) == {"live": second, "before": first}
+
+
+# Progress
+
+
+def test_progress_on_a_terminal_is_written_over(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    progress = run_command.Progress(quiet=False)
+    capsys.readouterr()
+
+    progress.show(SNAPSHOT)
+    progress.show(SNAPSHOT)
+
+    assert progress._stands
+    assert "\n" not in capsys.readouterr().err
+
+
+def test_a_second_worker_of_a_kind_on_the_same_state_is_refused(tmp_path: Path) -> None:
+    from askance import assembly
+    from askance.config import Config
+    from askance.errors import UsageError
+
+    config = Config(state=tmp_path / "state")
+    with (
+        assembly.exclusive(config, "classify"),
+        assembly.exclusive(config, "teach"),
+        pytest.raises(UsageError, match=r"another classify worker uses .*--state"),
+        assembly.exclusive(config, "classify"),
+    ):
+        pytest.fail("two workers share a state folder")
+    with assembly.exclusive(config, "classify"):
+        pass
