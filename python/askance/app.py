@@ -10,6 +10,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from askance import assembly
+from askance.calls import TeacherState
 from askance.errors import AskanceError
 from askance.rules.estimate import estimate_agreement
 from askance.student.slot import Slot
@@ -69,6 +70,7 @@ class _Run:
         self._slot = Slot()
         self._stop = asyncio.Event()
         self._backlog = 0
+        self._teacher_state = TeacherState.ASKING
         self._failures: list[str] = []
         self._stack = ExitStack()
         self._streaming_seconds = 0.0
@@ -162,6 +164,7 @@ class _Run:
             ),
             backlog=lambda: self._backlog,
             max_backlog=self._config.budget.max_pending,
+            teacher_state=lambda: self._teacher_state,
             telemetry=self._telemetry,
             clock=time.monotonic,
             batch=self._config.batch,
@@ -213,6 +216,7 @@ class _Run:
         while True:
             counts = await asyncio.to_thread(ledger.counts)
             self._backlog = counts.pending + counts.asked
+            self._teacher_state = await asyncio.to_thread(ledger.teacher_state, time.time())
             self._telemetry.pending.set(self._backlog)
             if self._listener:
                 if counts.labelled != labelled:

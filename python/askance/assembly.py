@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from askance.calls import Caps, Limit
 from askance.codec import DocumentDecoder
 from askance.errors import ConfigError, UsageError
 from askance.ledger import SqliteLedger
@@ -19,12 +20,13 @@ from askance.rules.retraining import RetrainingSchedule
 from askance.stream.local import LocalStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from askance.config import Config
     from askance.protocols import Ledger, Registry, Student, Teacher, Trainer
     from askance.rules.budget import Budget
+    from askance.rules.spend import Price
     from askance.telemetry import Telemetry
     from askance.workers.teach import TeachWorker
 
@@ -146,8 +148,8 @@ def labels(config: Config) -> tuple[str, ...]:
     return distinct_values(_recorded_path(config), field)
 
 
-def teacher(config: Config, label_set: tuple[str, ...]) -> Teacher:
-    """The teacher of the settings."""
+def teacher(config: Config, label_set: tuple[str, ...], examples: Sequence[tuple[str, str]] = ()) -> Teacher:
+    """The teacher of the settings; `examples` are documents with their labels, for its prompt."""
     settings = config.teacher
     if settings.kind == "replay":
         from askance.teacher.replay import ReplayTeacher
@@ -163,17 +165,67 @@ def teacher(config: Config, label_set: tuple[str, ...]) -> Teacher:
     if settings.kind == "openai":
         from askance.teacher.openai import OpenAITeacher
 
-        return OpenAITeacher(settings, label_set)
+        return OpenAITeacher(settings, label_set, price=price(config), examples=examples)
     msg = "teacher.kind is none, so there is nobody to ask; choose --teacher openai or --teacher replay"
     raise ConfigError(msg)
 
 
 def teach_worker(config: Config, ledger: Ledger, telemetry: Telemetry) -> TeachWorker:
     """The teach worker on its teacher."""
+    from askance.rules.pace import Pace
     from askance.workers.teach import TeachWorker
 
+    settings = config.teacher
     label_set = labels(config)
-    return TeachWorker(ledger=ledger, teacher=teacher(config, label_set), labels=label_set, telemetry=telemetry)
+    newest = ledger.labelled(settings.examples) if settings.examples else ()
+    return TeachWorker(
+        ledger=ledger,
+        teacher=teacher(config, label_set, [(row.text, row.label) for row in newest]),
+        labels=label_set,
+        telemetry=telemetry,
+        pace=Pace(
+            most=settings.concurrency,
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+        ),
+        caps=caps(config),
+        second_chance=settings.kind == "openai",
+        patience_seconds=settings.patience_seconds,
+    )
+
+
+def price(config: Config) -> Price | None:
+    """The model's price, None when it is unknown; raises `ConfigError` when a cap in money hangs on it."""
+    from askance.rules.spend import PRICES, Price
+
+    model = config.teacher.model or ""
+    given = config.spend.prices.get(model)
+    if given is not None:
+        return Price(input=given.input, output=given.output, cached_input=given.cached_input)
+    if model in PRICES:
+        return PRICES[model]
+    spend = config.spend
+    for name in ("run_money", "day_money", "total_money"):
+        if getattr(spend, name) is not None:
+            msg = f"spend.{name} needs the price of {model!r}, which is unknown; set it in spend.prices"
+            raise ConfigError(msg)
+    _logger.info("the price of %r is unknown, so only its calls and tokens are counted; set it in spend.prices", model)
+    return None
+
+
+def caps(config: Config) -> Caps:
+    """What may be spent."""
+    from askance.rules.spend import NANOS
+
+    def limit(period: str) -> Limit:
+        cap = getattr(config.spend, f"{period}_money")
+        return Limit(
+            calls=getattr(config.spend, f"{period}_calls"),
+            tokens=getattr(config.spend, f"{period}_tokens"),
+            nanos=None if cap is None else int(cap * NANOS),
+        )
+
+    return Caps(run=limit("run"), day=limit("day"), total=limit("total"))
 
 
 def trainer(config: Config) -> Trainer:

@@ -121,28 +121,28 @@ def test_the_pace_keeps_to_requests_and_tokens_a_minute() -> None:
     pace.room(0, now=0.0)
     pace.began(400, again=False)
     assert pace.room(1, now=1.0) == 0
-    pace.answered(began=0.0, tokens_less=350)
+    pace.ended(failed=False, began=0.0, now=1.0, tokens_less=350)
     assert pace.room(0, now=1.0) > 0, "what a call did not use is given back"
 
 
 def test_a_pause_that_the_server_asks_for_holds_everybody() -> None:
     pace = Pace(most=4)
-    pace.hold(60.0, now=0.0)
+    pace.ended(failed=True, began=0.0, now=0.0, retry_after_seconds=60.0)
     assert pace.room(0, now=59.9) == 0
     assert pace.state(now=1.0) is TeacherState.PAUSED
-    assert pace.room(0, now=60.0) == 4
+    assert pace.room(0, now=60.0) == 2
     assert pace.state(now=60.0) is TeacherState.ASKING
 
 
 def test_an_open_breaker_pauses_the_teacher_and_lets_one_probe_through() -> None:
     pace = Pace(most=16)
     for _ in range(5):
-        pace.failed(began=0.0, now=1.0)
+        pace.ended(failed=True, began=0.0, now=1.0)
     assert pace.state(now=1.0) is TeacherState.PAUSED
     assert pace.room(0, now=1.5) == 0
     assert pace.room(0, now=2.0) == 1
     assert pace.room(1, now=2.0) == 0
-    pace.answered(began=2.0)
+    pace.ended(failed=False, began=2.0, now=2.0)
     assert pace.state(now=2.1) is TeacherState.ASKING
     assert pace.room(0, now=2.1) == 8, "as many as were left when it opened"
 

@@ -1,7 +1,7 @@
 """The SQLite ledger.
 
-Owns the invariant that no query is paid for twice: `reserve` is on the disk before anyone asks, a reservation that a
-crash orphaned ends as `lost`, and an ended query never becomes pending again.
+Owns the invariant that no query is paid for twice unawares: `reserve` is on the disk before anyone asks, a reservation
+that a crash orphaned ends as `lost` and spent, and an ended query never becomes pending again.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from askance.calls import Reservation, TeacherState
 from askance.errors import LedgerError
+from askance.ledger import spending
 from askance.ledger.schema import connect, transaction
-from askance.records import Coordinates, LabelCounts, Labelled, Outcome, Progress, Query
+from askance.ledger.spending import QUERY_COLUMNS
+from askance.records import Coordinates, LabelCounts, Labelled, Outcome, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from askance.records import Label, Position
-
-_QUERY_COLUMNS = (
-    'topic, partition, "offset", document_id, text, predicted, confidence, uncertainty, propensity, version, seed'
-)
+    from askance.calls import Call, Order, Settlement, Spend, SpendRow
+    from askance.records import Position, Query
 
 
 class SqliteLedger:
@@ -63,7 +63,7 @@ class SqliteLedger:
         """
         with self._writing() as connection:
             connection.executemany(
-                f"INSERT INTO queries ({_QUERY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
+                f"INSERT INTO queries ({QUERY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
                 " ON CONFLICT DO NOTHING",
                 [
                     (
@@ -107,72 +107,65 @@ class SqliteLedger:
             )
             return {(topic, partition): Progress(*rest) for topic, partition, *rest in rows}
 
-    def reserve(self, limit: int) -> list[Query]:
-        """Take up to `limit` pending queries, oldest first, and mark them asked before anyone asks."""
+    def begin_run(self) -> int:
+        """The number of a new run, for the caps on one."""
+        with self._writing() as connection:
+            number: int = connection.execute("INSERT INTO runs DEFAULT VALUES RETURNING number").fetchone()[0]
+            return number
+
+    def reserve(self, order: Order, worst: Callable[[Sequence[Query]], Spend]) -> Reservation:
+        """Take pending queries, oldest first, in calls counted at their worst, before anyone asks.
+
+        No call is handed out that would take a cap of the order's over its limit if it came to the worst.
+        """
         with self._reading() as connection:
             # Most polls find nothing: do not take the write lock for them.
             if connection.execute("SELECT 1 FROM queries WHERE status = 'pending' LIMIT 1").fetchone() is None:
-                return []
+                return Reservation()
         with self._writing() as connection:
-            rows = connection.execute(
-                f"SELECT number, {_QUERY_COLUMNS} FROM queries WHERE status = 'pending' ORDER BY number LIMIT ?",  # noqa: S608 - a constant
-                (limit,),
-            ).fetchall()
-            connection.executemany(
-                "UPDATE queries SET status = 'asked' WHERE number = ?", [(number,) for number, *_ in rows]
-            )
-            return [Query(Coordinates(topic, partition, offset), *rest) for _, topic, partition, offset, *rest in rows]
+            return spending.reserve(connection, order, worst)
 
-    def release(self, queries: Sequence[Query]) -> None:
-        """Give back reserved queries that were certainly not sent."""
+    def release(self, calls: Sequence[Call]) -> None:
+        """Undo reservations that were certainly not sent."""
         with self._writing() as connection:
-            connection.executemany(
-                "UPDATE queries SET status = 'pending' WHERE topic = ? AND partition = ? AND \"offset\" = ?"
-                " AND status = 'asked'",
-                [query.coordinates for query in queries],
-            )
+            for call in calls:
+                spending.release(connection, call)
 
-    def settle(self, labels: Sequence[Label]) -> None:
-        """Write down how asked queries ended; a label for a query that has already ended is an error."""
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Write down how calls ended, all or none; a call or query that is not under way is an error."""
         with self._writing() as connection:
-            for label in labels:
-                row = connection.execute(
-                    'SELECT number FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?'
-                    " AND status = 'asked'",
-                    label.coordinates,
-                ).fetchone()
-                if row is None:
-                    msg = f"the query {label.coordinates} was not under way, so its label cannot be settled"
-                    raise LedgerError(msg)
-                connection.execute(
-                    "INSERT INTO labels (query, outcome, label, raw, confidence, confidence_source, error,"
-                    " prompt_tokens, completion_tokens, teacher, latency_seconds)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        row[0],
-                        label.outcome,
-                        label.label,
-                        label.answer.raw,
-                        label.answer.confidence,
-                        label.answer.confidence_source,
-                        label.answer.error,
-                        label.answer.prompt_tokens,
-                        label.answer.completion_tokens,
-                        label.teacher,
-                        label.latency_seconds,
-                    ),
-                )
-                connection.execute("UPDATE queries SET status = ? WHERE number = ?", (label.outcome, row[0]))
+            for settlement in settlements:
+                spending.settle(connection, settlement)
 
     def abandon_orphans(self) -> int:
-        """Mark every query a dead process left asked as lost; returns how many."""
+        """Mark every query a dead process left asked as lost, and its call as spent; returns how many queries."""
+        with self._writing() as connection:
+            return spending.abandon(connection)
+
+    def spent(self, period: str = "total") -> Spend:
+        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
+        with self._reading() as connection:
+            return spending.spent(connection, period)
+
+    def spend_report(self, by: str) -> list[SpendRow]:
+        """What was spent by `day`, `teacher`, `label` or `version`."""
+        with self._reading() as connection:
+            return spending.report(connection, by)
+
+    def tell(self, state: TeacherState, until: float) -> None:
+        """Keep for the gate what the teacher's state is, until that Unix time."""
         with self._writing() as connection:
             connection.execute(
-                "INSERT INTO labels (query, outcome, error) SELECT number, ?, 'the process died while asking'"
-                " FROM queries WHERE status = 'asked'",
-                (Outcome.LOST,),
+                "INSERT INTO teacher_state VALUES (0, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET state = excluded.state, until = excluded.until",
+                (state, until),
             )
-            return connection.execute("UPDATE queries SET status = ? WHERE status = 'asked'", (Outcome.LOST,)).rowcount
+
+    def teacher_state(self, now: float) -> TeacherState:
+        """What the gate was told last, `asking` when that is old."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT state FROM teacher_state WHERE until > ?", (now,)).fetchone()
+            return TeacherState(row[0]) if row else TeacherState.ASKING
 
     def counts(self) -> LabelCounts:
         """How many queries stand where."""

@@ -136,22 +136,26 @@ class Pace:
             self._tokens.take(tokens)
             self._tokens_per_call += 0.1 * (tokens - self._tokens_per_call)
 
-    def answered(self, *, began: float, tokens_less: int = 0) -> None:
-        """A call was answered, with so many tokens less than feared."""
-        self._slots.succeeded()
-        self._breaker.succeeded(began=began)
-        self._give_back(tokens_less)
+    def ended(
+        self,
+        *,
+        failed: bool,
+        began: float,
+        now: float,
+        tokens_less: int = 0,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        """A call that began at `began` was answered, or `failed` by the server or on the way to it.
 
-    def failed(self, *, began: float, now: float, tokens_less: int = 0) -> None:
-        """A call met a fault of the server or of the way to it."""
-        self._slots.failed(began=began, now=now)
-        self._breaker.failed(began=began, now=now)
-        self._give_back(tokens_less)
-
-    def hold(self, seconds: float, *, now: float) -> None:
-        """The server asks everybody to wait."""
-        self._held_until = max(self._held_until, now + seconds)
-
-    def _give_back(self, tokens: int) -> None:
+        It took so many tokens less than feared; `retry_after_seconds` is how long the server asks everybody to wait.
+        """
+        if failed:
+            self._slots.failed(began=began, now=now)
+            self._breaker.failed(began=began, now=now)
+        else:
+            self._slots.succeeded()
+            self._breaker.succeeded(began=began)
         if self._tokens:
-            self._tokens.take(-tokens)
+            self._tokens.take(-tokens_less)
+        if retry_after_seconds:
+            self._held_until = max(self._held_until, now + retry_after_seconds)
