@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from askance.calls import Limit, Spend, TeacherState
 from askance.rules.breaker import Breaker
-from askance.rules.pace import Pace, RateLimit, Slots
+from askance.rules.pace import Pace, RateLimit, Slots, Spacing
 from askance.rules.retry import LONGEST_PAUSE_SECONDS, MOST_TRIES, RetryBudget, pause_seconds
 from askance.rules.spend import Price
 
@@ -162,3 +162,18 @@ def test_a_limit_names_what_is_exceeded() -> None:
     assert limit.exceeded_by(Spend(3, 0, 0)) == "calls"
     assert limit.exceeded_by(Spend(0, 101, 0)) == "tokens"
     assert limit.exceeded_by(Spend(0, 0, 11)) == "money"
+
+
+@given(st.integers(1, 512), st.floats(0.001, 2.0), st.lists(st.floats(0, 0.1), max_size=50))
+def test_beginnings_are_spread_over_a_round_trip(slots: int, latency: float, steps: list[float]) -> None:
+    spacing, now, begun = Spacing(), 0.0, 0
+    spacing.observe(latency)
+    for elapsed in steps:
+        now += elapsed
+        room = spacing.room(slots, now)
+        assert 0 <= room <= max(8, slots // 8)
+        for _ in range(room):
+            spacing.take()
+        begun += room
+        assert begun <= max(8.0, slots / 8) + now * 1.5 * slots / latency + 1e-6
+        assert spacing.wait_seconds(slots) > 0.0

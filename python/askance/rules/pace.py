@@ -76,6 +76,44 @@ class RateLimit:
         self._level -= amount
 
 
+class Spacing:
+    """Spreads the beginnings of calls over a round trip, as TCP pacing spreads packets (Aggarwal et al. 2000).
+
+    Calls that begin together end together, and then all slots wait while one core prepares the next volley: measured,
+    64 calls in step reached 0.73 of what the slots allow, spread ones 0.97. Beginnings are let through at half as fast
+    again as the slots can use, in groups of at most an eighth of the slots (but eight).
+    """
+
+    def __init__(self, first_guess_seconds: float = 0.5) -> None:
+        self._latency = first_guess_seconds
+        self._is_guess = True
+        self._saved = float("inf")
+        self._seen: float | None = None
+
+    def observe(self, seconds: float) -> None:
+        """A call took so long."""
+        self._latency = seconds if self._is_guess else self._latency + 0.1 * (seconds - self._latency)
+        self._is_guess = False
+
+    def room(self, limit: int, now: float) -> int:
+        """How many calls may begin now, with so many slots."""
+        elapsed = 0.0 if self._seen is None else max(0.0, now - self._seen)
+        self._seen = now
+        self._saved = min(max(8.0, limit / 8.0), self._saved + elapsed * self._rate(limit))
+        return int(self._saved)
+
+    def take(self) -> None:
+        """One begins."""
+        self._saved -= 1.0
+
+    def wait_seconds(self, limit: int) -> float:
+        """How long until four more may begin."""
+        return max(0.0, 4.0 - self._saved) / self._rate(limit)
+
+    def _rate(self, limit: int) -> float:
+        return 1.5 * limit / max(self._latency, 1e-3)
+
+
 class Pace:
     """All of it together: what the teach worker asks before it takes queries from the ledger, and tells afterwards."""
 
@@ -87,8 +125,10 @@ class Pace:
         tokens_per_minute: float | None = None,
         breaker: Breaker | None = None,
         retries: RetryBudget | None = None,
+        spacing: Spacing | None = None,
     ) -> None:
         self._slots = Slots(most)
+        self._spacing = spacing
         self._breaker = breaker or Breaker()
         self._retries = retries or RetryBudget()
         self._requests = RateLimit(requests_per_minute) if requests_per_minute else None
@@ -111,12 +151,18 @@ class Pace:
         if now < self._held_until:
             return 0
         room = self._breaker.slots(self._slots.limit, now=now) - under_way
+        if self._spacing:
+            room = min(room, self._spacing.room(self._slots.limit, now))
         if self._requests:
             room = min(room, int(self._requests.level(now)))
         if self._tokens:
             level = self._tokens.level(now)
             room = min(room, max(1, int(level / self._tokens_per_call))) if level > 0.0 else 0
         return max(0, room)
+
+    def wait_seconds(self) -> float:
+        """How long the spacing of calls holds the next ones back; 0 when it does not."""
+        return self._spacing.wait_seconds(self._slots.limit) if self._spacing else 0.0
 
     def retries(self, *, now: float) -> int:
         """How many of them may be retries."""
@@ -129,6 +175,8 @@ class Pace:
 
     def began(self, tokens: int, *, again: bool) -> None:
         """A call has begun that may take so many tokens; `again` when it is a retry."""
+        if self._spacing:
+            self._spacing.take()
         self._retries.called(first=int(not again), again=int(again))
         if self._requests:
             self._requests.take(1.0)
@@ -153,6 +201,8 @@ class Pace:
             self._slots.failed(began=began, now=now)
             self._breaker.failed(began=began, now=now)
         else:
+            if self._spacing:
+                self._spacing.observe(now - began)
             self._slots.succeeded()
             self._breaker.succeeded(began=began)
         if self._tokens:

@@ -137,7 +137,7 @@ class TeachWorker:
                 if draining and not self._under_way and self._is_drained(reservation):
                     return
                 if len(self._under_way) < self._pace.limit and (poll is None or poll.done()):
-                    poll = self._waking(self._sleep, POLL_SECONDS)
+                    poll = self._waking(self._sleep, min(POLL_SECONDS, self._pace.wait_seconds() or POLL_SECONDS))
                 await self._wake.wait()
                 self._wake.clear()
                 await self._settle()
