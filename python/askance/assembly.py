@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -148,8 +149,17 @@ def labels(config: Config) -> tuple[str, ...]:
     return distinct_values(_recorded_path(config), field)
 
 
-def teacher(config: Config, label_set: tuple[str, ...], examples: Sequence[tuple[str, str]] = ()) -> Teacher:
-    """The teacher of the settings; `examples` are documents with their labels, for its prompt."""
+def teacher(
+    config: Config,
+    label_set: tuple[str, ...],
+    examples: Sequence[tuple[str, str]] = (),
+    *,
+    forecasting: bool = False,
+) -> Teacher:
+    """The teacher of the settings; `examples` are documents with their labels, for its prompt.
+
+    One that is made for `forecasting` needs no API key, and must not be asked.
+    """
     settings = config.teacher
     if settings.kind == "replay":
         from askance.teacher.replay import ReplayTeacher
@@ -165,14 +175,15 @@ def teacher(config: Config, label_set: tuple[str, ...], examples: Sequence[tuple
     if settings.kind == "openai":
         from askance.teacher.openai import OpenAITeacher
 
-        return OpenAITeacher(settings, label_set, price=price(config), examples=examples)
+        environment = {settings.api_key_env: "none"} if forecasting else os.environ
+        return OpenAITeacher(settings, label_set, price=price(config), examples=examples, environment=environment)
     msg = "teacher.kind is none, so there is nobody to ask; choose --teacher openai or --teacher replay"
     raise ConfigError(msg)
 
 
 def teach_worker(config: Config, ledger: Ledger, telemetry: Telemetry) -> TeachWorker:
     """The teach worker on its teacher."""
-    from askance.rules.pace import Pace
+    from askance.rules.pace import Pace, Spacing
     from askance.workers.teach import TeachWorker
 
     settings = config.teacher
@@ -187,6 +198,7 @@ def teach_worker(config: Config, ledger: Ledger, telemetry: Telemetry) -> TeachW
             most=settings.concurrency,
             requests_per_minute=settings.requests_per_minute,
             tokens_per_minute=settings.tokens_per_minute,
+            spacing=Spacing(),
         ),
         caps=caps(config),
         second_chance=settings.kind == "openai",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from askance.calls import Attempt, Call, Order, Reservation, Settlement, Spend, TeacherState
+    from askance.calls import Attempt, Call, Charge, Order, Reservation, Settlement, Spend, TeacherState
     from askance.manifest import Manifest
     from askance.records import (
         Delivery,
@@ -83,6 +83,9 @@ class Teacher(Protocol):
 
     def worst(self, queries: Sequence[Query]) -> Spend:
         """What a call about these may cost at most. Pure and fast: it runs inside the ledger's transaction."""
+
+    def expected(self, queries: Sequence[Query]) -> Charge:
+        """What a call about these is likely to cost, for forecasts only."""
 
     async def ask(self, queries: Sequence[Query]) -> Attempt:
         """One call, never made again from in here: an answer for each query, in order, or a fault.

@@ -17,7 +17,7 @@ LAYERS = (
     ("protocols", "protocols"),
     ("rules", "rules charts report"),
     ("workers and adapters", "workers stream student teacher ledger registry training"),
-    ("app", "assembly app"),
+    ("app", "assembly app forecast"),
     ("demo", "demo"),
     ("cli", "cli"),
 )

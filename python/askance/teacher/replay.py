@@ -79,6 +79,10 @@ class ReplayTeacher:
         """A call, and nothing to pay."""
         return Spend(calls=1)
 
+    def expected(self, queries: Sequence[Query]) -> Charge:  # noqa: ARG002 - the protocol's argument
+        """A call, and nothing to pay."""
+        return Charge(self._name, 1)
+
     async def ask(self, queries: Sequence[Query]) -> Attempt:
         """The recorded answers, once the latency has passed."""
         if self._latency_seconds > 0:
