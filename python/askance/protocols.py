@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from askance.calls import Attempt, Call, Charge, Order, Reservation, Settlement, Spend, TeacherState
+    from askance.calls import Attempt, Call, Charge, Order, Reservation, Settlement, Spend, SpendRow, TeacherState
     from askance.manifest import Manifest
     from askance.records import (
         Delivery,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Progress,
         Query,
         Record,
+        Settled,
     )
 
 
@@ -125,6 +126,12 @@ class Ledger(Protocol):
     def abandon_orphans(self) -> int:
         """Mark every query a dead process left asked as lost and its call as spent; returns how many queries."""
 
+    def spent(self, period: str = "total") -> Spend:
+        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
+
+    def spend_report(self, by: str) -> Sequence[SpendRow]:
+        """What was spent by `day`, `teacher`, `label` or `version`."""
+
     def tell(self, state: TeacherState, until: float) -> None:
         """Keep for the gate what the teacher's state is, until that Unix time."""
 
@@ -136,6 +143,27 @@ class Ledger(Protocol):
 
     def labelled(self, newest: int | None = None) -> Sequence[Labelled]:
         """Every query with a valid label, or only the `newest` so many, in the order the labels came."""
+
+
+class LedgerView(Ledger, Protocol):
+    """A ledger filled from the queries and labels topics; see `askance.ledger.view` for lanes."""
+
+    lanes: int
+    owned: frozenset[int]
+
+    def offsets(self) -> Mapping[tuple[str, int], int]:
+        """By (topic, partition): the next offset to read."""
+
+    def ingest(
+        self, queries: Sequence[Query], settled: Sequence[Settled], offsets: Mapping[tuple[str, int], int]
+    ) -> None:
+        """Store what the topics say and how far they were read, in one transaction; what is known already is left."""
+
+    def unpublished(self, lane: int, limit: int) -> Sequence[Settled]:
+        """What has ended here of a lane and is not on the labels topic yet, oldest first."""
+
+    def published(self, settled: Sequence[Settled]) -> None:
+        """These stand on the labels topic now."""
 
 
 class Registry(Protocol):

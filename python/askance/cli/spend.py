@@ -28,11 +28,11 @@ def show_spend(config: Path | None, state: Path | None, by: str, *, json: bool) 
         msg = f"--by {by}: the spend is known by {', '.join(KEYS)}"
         raise UsageError(msg)
     loaded = settings.load(config, {} if state is None else {"state": state})
-    if not (loaded.state / "ledger.db").exists():
+    if not assembly.ledger_path(loaded, "teach").exists():
         msg = f"there is no ledger in {loaded.state}, so nothing was spent; name another folder with --state"
         raise UsageError(msg)
     today = datetime.fromtimestamp(time.time(), UTC).date().isoformat()
-    with assembly.ledger(loaded) as ledger:
+    with assembly.ledger(loaded, "teach") as ledger:
         rows = ledger.spend_report("teacher" if by == "model" else by)
         day, total = ledger.spent(f"day {today}"), ledger.spent()
     if json:

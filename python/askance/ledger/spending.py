@@ -24,22 +24,27 @@ QUERY_COLUMNS = (
     'topic, partition, "offset", document_id, text, predicted, confidence, uncertainty, propensity, version, seed'
 )
 _TAKE = f"SELECT number, tries, bad_replies, {QUERY_COLUMNS} FROM queries WHERE status = 'pending' AND "  # noqa: S608 - constants
-_FIRST = _TAKE + "ask_after = 0 ORDER BY number LIMIT ?"
-_AGAIN = _TAKE + "ask_after > 0 AND ask_after <= ? ORDER BY ask_after LIMIT ?"
+_FIRST = _TAKE + "ask_after = 0{condition} ORDER BY number LIMIT ?"
+_AGAIN = _TAKE + "ask_after > 0 AND ask_after <= ?{condition} ORDER BY ask_after LIMIT ?"
 _BY_COORDINATES = "topic = ? AND partition = ? AND \"offset\" = ? AND status = 'asked' AND call = ?"
 
 _Row = tuple[int, float, int, Query]
 
 
-def reserve(connection: sqlite3.Connection, order: Order, worst: Callable[[Sequence[Query]], Spend]) -> Reservation:
-    """Mark queries asked, oldest first, in calls that are counted at their worst; stop before any cap is exceeded."""
+def reserve(
+    connection: sqlite3.Connection, order: Order, worst: Callable[[Sequence[Query]], Spend], condition: str = ""
+) -> Reservation:
+    """Mark queries asked, oldest first, in calls that are counted at their worst; stop before any cap is exceeded.
+
+    `condition` is SQL (" AND …") that narrows what may be taken.
+    """
     day = datetime.fromtimestamp(order.now, UTC).date().isoformat()
     periods = (("run", f"run {order.run}", order.caps.run), ("day", f"day {day}", order.caps.day))
     purse = _Purse(connection, [*periods, ("total", "total", order.caps.total)])
     calls: list[Call] = []
     taken: list[tuple[int, int]] = []
     capped: str | None = None
-    for group in _grouped(_candidates(connection, order), order):
+    for group in _grouped(_candidates(connection, order, condition), order):
         asked = tuple(Pending(query, tries, bad) for _, tries, bad, query in group)
         spend = worst([one.query for one in asked])
         capped = purse.take(spend)
@@ -55,12 +60,16 @@ def reserve(connection: sqlite3.Connection, order: Order, worst: Callable[[Seque
     if calls:
         connection.executemany("UPDATE queries SET status = 'asked', call = ? WHERE number = ?", taken)
         purse.write()
-    waiting = connection.execute("SELECT 1 FROM queries WHERE status = 'pending' LIMIT 1").fetchone() is not None
+    left = f"SELECT 1 FROM queries WHERE status = 'pending'{condition} LIMIT 1"  # noqa: S608 - ours
+    waiting = connection.execute(left).fetchone() is not None
     return Reservation(tuple(calls), waiting, capped)
 
 
-def settle(connection: sqlite3.Connection, settlement: Settlement) -> None:
-    """Count a call at what it came to, write its labels down and give back what is to be asked again."""
+def settle(connection: sqlite3.Connection, settlement: Settlement, *, strict: bool = True) -> None:
+    """Count a call at what it came to, write its labels down and give back what is to be asked again.
+
+    A query that is not under way in this call is an error or, if not `strict`, left as it is.
+    """
     row = connection.execute(
         "SELECT run, day, teacher, calls, tokens, nanos FROM calls WHERE number = ? AND status = 'open'",
         (settlement.call,),
@@ -80,15 +89,51 @@ def settle(connection: sqlite3.Connection, settlement: Settlement) -> None:
     _charge(connection, settlement.call, charges)
     _adjust(connection, run, day, spent - Spend(*reserved))
     for label in settlement.labels:
-        _write(connection, settlement.call, label)
+        if not write_label(connection, label, settlement.call) and strict:
+            raise LedgerError(_not_under_way(label.coordinates))
     for again in settlement.again:
         changed = connection.execute(
             f"UPDATE queries SET status = 'pending', call = NULL, ask_after = ?, tries = ?, bad_replies = ?"  # noqa: S608 - a constant
             f" WHERE {_BY_COORDINATES}",
             (again.ask_after, again.tries, again.bad_replies, *again.coordinates, settlement.call),
         ).rowcount
-        if changed != 1:
+        if changed != 1 and strict:
             raise LedgerError(_not_under_way(again.coordinates))
+
+
+def write_label(
+    connection: sqlite3.Connection, label: Label, call: int | None = None, *, published: bool = False
+) -> bool:
+    """Whether the query was waiting for it: under way in this call or, if published elsewhere, pending too."""
+    row = connection.execute(
+        'SELECT number, status, call FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?', label.coordinates
+    ).fetchone()
+    if row is None or row[1] not in ("asked", "pending") or (not published and row[1:] != ("asked", call)):
+        return False
+    answer = label.answer
+    connection.execute(
+        "INSERT INTO labels (query, outcome, label, raw, confidence, confidence_source, error, prompt_tokens,"
+        " completion_tokens, rationale, teacher, latency_seconds, call, published)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            row[0],
+            label.outcome,
+            label.label,
+            answer.raw,
+            answer.confidence,
+            answer.confidence_source,
+            answer.error,
+            answer.prompt_tokens,
+            answer.completion_tokens,
+            answer.rationale,
+            label.teacher,
+            label.latency_seconds,
+            call,
+            published,
+        ),
+    )
+    connection.execute("UPDATE queries SET status = ? WHERE number = ?", (label.outcome, row[0]))
+    return True
 
 
 def release(connection: sqlite3.Connection, call: Call) -> None:
@@ -190,12 +235,12 @@ class _Purse:
         _add(self._connection, [key for _, key, _, _ in self._periods], self._taken)
 
 
-def _candidates(connection: sqlite3.Connection, order: Order) -> list[_Row]:
+def _candidates(connection: sqlite3.Connection, order: Order, condition: str) -> list[_Row]:
     most = order.calls * order.documents_per_call
     retries = min(order.calls, order.retries)
-    rows = connection.execute(_FIRST, (most,)).fetchall()
+    rows = connection.execute(_FIRST.format(condition=condition), (most,)).fetchall()
     if retries:
-        rows += connection.execute(_AGAIN, (order.now, retries)).fetchall()
+        rows += connection.execute(_AGAIN.format(condition=condition), (order.now, retries)).fetchall()
     return [
         (number, tries, bad, Query(Coordinates(topic, partition, offset), *rest))
         for number, tries, bad, topic, partition, offset, *rest in sorted(rows, key=lambda row: row[0])[:most]
@@ -210,35 +255,6 @@ def _grouped(rows: list[_Row], order: Order) -> Iterable[list[_Row]]:
     ]
     groups += [[row] for row in rows if row[1] or row[2]]
     return sorted(groups, key=lambda group: group[0][0])[: order.calls]
-
-
-def _write(connection: sqlite3.Connection, call: int, label: Label) -> None:
-    row = connection.execute(
-        f"SELECT number FROM queries WHERE {_BY_COORDINATES}",  # noqa: S608 - a constant
-        (*label.coordinates, call),
-    ).fetchone()
-    if row is None:
-        raise LedgerError(_not_under_way(label.coordinates))
-    connection.execute(
-        "INSERT INTO labels (query, outcome, label, raw, confidence, confidence_source, error,"
-        " prompt_tokens, completion_tokens, teacher, latency_seconds, call)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            row[0],
-            label.outcome,
-            label.label,
-            label.answer.raw,
-            label.answer.confidence,
-            label.answer.confidence_source,
-            label.answer.error,
-            label.answer.prompt_tokens,
-            label.answer.completion_tokens,
-            label.teacher,
-            label.latency_seconds,
-            call,
-        ),
-    )
-    connection.execute("UPDATE queries SET status = ? WHERE number = ?", (label.outcome, row[0]))
 
 
 def _charge(connection: sqlite3.Connection, call: int, charges: Iterable[Charge]) -> None:

@@ -65,20 +65,7 @@ class SqliteLedger:
             connection.executemany(
                 f"INSERT INTO queries ({QUERY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
                 " ON CONFLICT DO NOTHING",
-                [
-                    (
-                        *query.coordinates,
-                        query.document_id,
-                        query.text,
-                        query.predicted,
-                        query.confidence,
-                        query.uncertainty,
-                        query.propensity,
-                        query.version,
-                        query.seed,
-                    )
-                    for query in queries
-                ],
+                [query_row(query) for query in queries],
             )
             connection.executemany(
                 "INSERT INTO progress VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET"
@@ -120,10 +107,15 @@ class SqliteLedger:
         """
         with self._reading() as connection:
             # Most polls find nothing: do not take the write lock for them.
-            if connection.execute("SELECT 1 FROM queries WHERE status = 'pending' LIMIT 1").fetchone() is None:
+            pending = f"SELECT 1 FROM queries WHERE status = 'pending'{self._condition()} LIMIT 1"  # noqa: S608 - a constant
+            if connection.execute(pending).fetchone() is None:
                 return Reservation()
         with self._writing() as connection:
-            return spending.reserve(connection, order, worst)
+            return spending.reserve(connection, order, worst, self._condition())
+
+    def _condition(self) -> str:
+        """Which pending queries may be taken, as SQL that goes on after a condition."""
+        return ""
 
     def release(self, calls: Sequence[Call]) -> None:
         """Undo reservations that were certainly not sent."""
@@ -183,3 +175,18 @@ class SqliteLedger:
             ).fetchall()
         rows.reverse()
         return [Labelled(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
+
+
+def query_row(query: Query) -> tuple[object, ...]:
+    """The values of `QUERY_COLUMNS`."""
+    return (
+        *query.coordinates,
+        query.document_id,
+        query.text,
+        query.predicted,
+        query.confidence,
+        query.uncertainty,
+        query.propensity,
+        query.version,
+        query.seed,
+    )
