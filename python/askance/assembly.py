@@ -279,6 +279,8 @@ def teach_worker(config: Config, ledger: Ledger, telemetry: Telemetry) -> TeachW
         caps=caps(config),
         second_chance=settings.kind == "openai",
         patience_seconds=settings.patience_seconds,
+        # What was recorded would agree with itself, and say nothing.
+        audit_share=settings.audit_share if settings.kind == "openai" else 0.0,
     )
 
 

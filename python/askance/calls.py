@@ -122,6 +122,8 @@ class Call(msgspec.Struct, frozen=True):
     number: int
     asked: tuple[Pending, ...]
     reserved: Spend
+    is_audit: bool = False
+    """Whether its query has a label already and is asked again only to compare."""
 
     @property
     def queries(self) -> tuple[Query, ...]:
@@ -175,6 +177,19 @@ class Settlement(msgspec.Struct, frozen=True):
     charges: tuple[Charge, ...] | None = None
     """None: as it was reserved."""
     error: str | None = None
+    audits: tuple[Coordinates, ...] = ()
+    """Labels that are to be asked for again, to see how far the teacher agrees with itself."""
+    audited: tuple[str | None, str | None] | None = None
+    """Of an audit: its label and, where it has none, why."""
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """A label that was asked for twice; `confidence` is the first one's."""
+
+    first: str
+    again: str
+    confidence: float | None
+    confidence_source: str | None
 
 
 class SpendRow(msgspec.Struct, frozen=True):

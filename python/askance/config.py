@@ -151,6 +151,8 @@ class TeacherConfig(Section):
     confidence: Literal["auto", "none"] = "auto"
     """`openai`: `auto` takes the label's log-probability, else the agreement of `samples`, else what the model states
     of itself; `none` does not ask."""
+    audit_share: Share = 0.01
+    """`openai`: part of the labels that is asked for again, to see how far the teacher agrees with itself."""
     samples: Annotated[int, Field(ge=0, le=20)] = 0
     """`openai`: where there are no log-probabilities, ask so many times more, warm, and take the share that agrees."""
     replay_path: str | None = None

@@ -11,7 +11,18 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from askance.calls import Attempt, Call, Charge, Order, Reservation, Settlement, Spend, SpendRow, TeacherState
+    from askance.calls import (
+        Attempt,
+        Audit,
+        Call,
+        Charge,
+        Order,
+        Reservation,
+        Settlement,
+        Spend,
+        SpendRow,
+        TeacherState,
+    )
     from askance.manifest import Manifest
     from askance.records import (
         Delivery,
@@ -131,6 +142,9 @@ class Ledger(Protocol):
 
     def spend_report(self, by: str) -> Sequence[SpendRow]:
         """What was spent by `day`, `teacher`, `label` or `version`."""
+
+    def audits(self) -> Sequence[Audit]:
+        """Every label that was asked for again, with both answers."""
 
     def tell(self, state: TeacherState, until: float) -> None:
         """Keep for the gate what the teacher's state is, until that Unix time."""

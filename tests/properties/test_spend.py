@@ -60,10 +60,18 @@ class Spending(RuleBasedStateMachine):
         call = self.open.pop(data.draw(st.sampled_from(sorted(self.open))))
         spent = Spend(1, int(call.reserved.tokens * share), int(call.reserved.nanos * share))
         charge = Charge("m", 1, spent.tokens, 0, 0, spent.nanos)
+        if call.is_audit:
+            settlement = Settlement(call.number, charges=(charge,) if known else None, audited=("a", None))
+            self.ledger.settle([settlement])
+            run, day, reserved = self.counted[call.number]
+            self.counted[call.number] = (run, day, spent if known else reserved)
+            return
         labels = tuple(Label(one.coordinates, Outcome.LABELLED, "a", "m", Answer("a"), 0.0) for one in call.queries)
         again = tuple(Again(one.coordinates, self.day * DAY, 1.0, 0) for one in call.queries)
+        audits = () if back else tuple(label.coordinates for label in labels[:1])
+        charges = (charge,) if known else None
         self.ledger.settle(
-            [Settlement(call.number, () if back else labels, again if back else (), (charge,) if known else None)]
+            [Settlement(call.number, () if back else labels, again if back else (), charges, audits=audits)]
         )
         run, day, reserved = self.counted[call.number]
         self.counted[call.number] = (run, day, spent if known else reserved)
@@ -79,7 +87,9 @@ class Spending(RuleBasedStateMachine):
     def die(self) -> None:
         self.ledger.close()
         self.ledger = SqliteLedger(Path(self.folder.name) / "ledger.db")
-        assert self.ledger.abandon_orphans() == sum(len(call.queries) for call in self.open.values())
+        assert self.ledger.abandon_orphans() == sum(
+            len(call.queries) for call in self.open.values() if not call.is_audit
+        )
         self.open.clear()
         self.run = self.ledger.begin_run()
 

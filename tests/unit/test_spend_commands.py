@@ -40,13 +40,13 @@ def state(tmp_path: Path) -> Path:
 
 
 def test_the_spend_by_every_key(state: Path) -> None:
-    lines = call("spend", "--state", str(state)).output.splitlines()
+    lines = call("spend", "--state", str(state)).stdout.splitlines()
     assert lines[1].split() == ["2001-09-09", "2", "2", "2,000", "10", "4.50"]
     assert lines[2] == "today 0.0000 in 0 calls, in total 4.50 in 2 calls"
-    by_label = json.loads(call("spend", "--state", str(state), "--by", "label", "--json").output)
+    by_label = json.loads(call("spend", "--state", str(state), "--by", "label", "--json").stdout)
     assert [(row["key"], row["nanos"]) for row in by_label["rows"]] == [("ham", 3 * 10**9), ("spam", 15 * 10**8)]
-    assert "(no student)" in call("spend", "--state", str(state), "--by", "version").output
-    assert "\nm " in call("spend", "--state", str(state), "--by", "model").output
+    assert "(no student)" in call("spend", "--state", str(state), "--by", "version").stdout
+    assert "\nm " in call("spend", "--state", str(state), "--by", "model").stdout
 
 
 def test_what_is_wrong_is_one_line(state: Path, tmp_path: Path) -> None:
@@ -70,22 +70,22 @@ def dry(documents: Path, *more: str) -> Result:
 def test_a_dry_run_says_what_1000_documents_cost(documents: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.chdir(documents.parent)
-    got = json.loads(dry(documents, "--share", "0.1", "--json").output)
+    got = json.loads(dry(documents, "--share", "0.1", "--json").stdout)
     assert (got["sampled"], got["queries"], got["calls"]) == (1000, 100.0, 100.0)
     assert 100 * 200 < got["prompt_tokens"] < 100 * 600
     assert got["nanos"] == pytest.approx(150 * got["prompt_tokens"] + 600 * got["completion_tokens"])
     assert got["nanos"] < got["worst_nanos"]
-    several = json.loads(dry(documents, "--share", "0.1", "--json", "--set", "teacher.documents_per_call=10").output)
+    several = json.loads(dry(documents, "--share", "0.1", "--json", "--set", "teacher.documents_per_call=10").stdout)
     assert several["calls"] == 10.0
     assert several["nanos"] < 0.6 * got["nanos"], "the instructions are paid for once a call"
-    lines = dry(documents).output.splitlines()
+    lines = dry(documents).stdout.splitlines()
     assert lines[1] == "teacher asked  50 of 1,000 documents"
     assert lines[-1].startswith("cost           0.0")
     assert not (documents.parent / "askance-state").exists()
 
 
 def test_a_dry_run_says_what_it_does_not_know(documents: Path) -> None:
-    lines = dry(documents, "--model", "no-such-model", "--set", "budget.kind=m-raru").output.splitlines()
+    lines = dry(documents, "--model", "no-such-model", "--set", "budget.kind=m-raru").stdout.splitlines()
     assert lines[1].startswith("teacher asked  1,000 of 1,000 documents at most")
     assert lines[-1] == "cost           unknown: no-such-model has no price; set it in spend.prices"
     capped = dry(documents, "--model", "no-such-model", "--set", "spend.day_money=1")

@@ -194,6 +194,14 @@ def spend(
     show_spend(config, state, by, json=json)
 
 
+@app.command(epilog="Example: askance audit")
+def audit(*, state: options.State = None, config: options.ConfigFile = None, json: options.Json = False) -> None:
+    """How far the teacher agrees with itself, which bounds any student."""
+    from askance.cli.spend import show_audits
+
+    show_audits(config, state, json=json)
+
+
 @app.command(epilog="Example: askance train --labels @labels.txt --once")
 def train(
     context: typer.Context,

@@ -12,6 +12,7 @@ import typer
 from askance import assembly, forecast, settings
 from askance.cli.run import flags_of, overrides_of
 from askance.errors import UsageError
+from askance.rules import audit
 from askance.rules.spend import money
 
 if TYPE_CHECKING:
@@ -43,6 +44,36 @@ def show_spend(config: Path | None, state: Path | None, by: str, *, json: bool) 
     typer.echo(
         f"today {money(day.nanos)} in {day.calls:,} calls, in total {money(total.nanos)} in {total.calls:,} calls"
     )
+
+
+def show_audits(config: Path | None, state: Path | None, *, json: bool) -> None:
+    """Print how far the teacher agrees with itself, by label and by its confidence."""
+    loaded = settings.load(config, {} if state is None else {"state": state})
+    if not assembly.ledger_path(loaded, "teach").exists():
+        msg = f"there is no ledger in {loaded.state}, so nothing was audited; name another folder with --state"
+        raise UsageError(msg)
+    with assembly.ledger(loaded, "teach") as ledger:
+        audits = ledger.audits()
+    overall, classes, table = audit.agreement(audits), audit.by_class(audits), audit.calibration(audits)
+    if json:
+        found = {"agreement": overall, "by_label": classes, "calibration": table}
+        typer.echo(msgspec.json.encode(found).decode())
+        return
+    if not audits:
+        typer.echo("no label was asked for again yet; teacher.audit_share says how many are")
+        return
+    _print_table([("label", "audits", "agreed", "95 % interval"), *(_agreed(*row) for row in classes.items())])
+    _print_table([_agreed("all", overall)])
+    if table:
+        rows = [
+            (f"{row.source} {row.low:g}-{row.high:g}", f"{row.mean_confidence:.3f}", *_agreed("", row.agreement)[1:])
+            for row in table
+        ]
+        _print_table([("confidence", "mean", "audits", "agreed", "95 % interval"), *rows])
+
+
+def _agreed(name: str, found: audit.Agreement) -> tuple[str, ...]:
+    return (name, f"{found.audits:,}", f"{found.value:.1%}", f"{found.low:.1%} to {found.high:.1%}")
 
 
 def show_forecast(context: typer.Context) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from askance.calls import Call, Charge, Pending, Reservation, Spend, SpendRow
+from askance.calls import Call, Charge, Pending, Reservation, Spend
 from askance.errors import LedgerError
 from askance.records import Coordinates, Outcome, Query
 
@@ -26,7 +26,8 @@ QUERY_COLUMNS = (
 _TAKE = f"SELECT number, tries, bad_replies, {QUERY_COLUMNS} FROM queries WHERE status = 'pending' AND "  # noqa: S608 - constants
 _FIRST = _TAKE + "ask_after = 0{condition} ORDER BY number LIMIT ?"
 _AGAIN = _TAKE + "ask_after > 0 AND ask_after <= ?{condition} ORDER BY ask_after LIMIT ?"
-_BY_COORDINATES = "topic = ? AND partition = ? AND \"offset\" = ? AND status = 'asked' AND call = ?"
+_BY_KEY = 'topic = ? AND partition = ? AND "offset" = ?'
+_BY_COORDINATES = f"{_BY_KEY} AND status = 'asked' AND call = ?"
 
 _Row = tuple[int, float, int, Query]
 
@@ -42,9 +43,12 @@ def reserve(
     periods = (("run", f"run {order.run}", order.caps.run), ("day", f"day {day}", order.caps.day))
     purse = _Purse(connection, [*periods, ("total", "total", order.caps.total)])
     calls: list[Call] = []
-    taken: list[tuple[int, int]] = []
+    taken: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
     capped: str | None = None
-    for group in _grouped(_candidates(connection, order, condition), order):
+    groups = _grouped(_candidates(connection, order, condition), order)
+    # An audit waits until nothing else does, and is asked alone, as it would be by anyone who doubts an answer.
+    audits = [] if groups else [[row] for row in _audits(connection, order)]
+    for is_audit, group in [(False, group) for group in groups] + [(True, group) for group in audits]:
         asked = tuple(Pending(query, tries, bad) for _, tries, bad, query in group)
         spend = worst([one.query for one in asked])
         capped = purse.take(spend)
@@ -55,13 +59,16 @@ def reserve(
             " RETURNING number",
             (order.run, day, order.teacher, len(group), spend.calls, spend.tokens, spend.nanos),
         ).fetchone()[0]
-        calls.append(Call(number, asked, spend))
-        taken += [(number, query_number) for query_number, *_ in group]
+        calls.append(Call(number, asked, spend, is_audit))
+        taken[is_audit].extend((number, query_number) for query_number, *_ in group)
     if calls:
-        connection.executemany("UPDATE queries SET status = 'asked', call = ? WHERE number = ?", taken)
+        connection.executemany("UPDATE queries SET status = 'asked', call = ? WHERE number = ?", taken[False])
+        connection.executemany("UPDATE audits SET status = 'asked', call = ? WHERE query = ?", taken[True])
         purse.write()
-    left = f"SELECT 1 FROM queries WHERE status = 'pending'{condition} LIMIT 1"  # noqa: S608 - ours
-    waiting = connection.execute(left).fetchone() is not None
+    waiting = any(
+        connection.execute(f"SELECT 1 FROM {left} LIMIT 1").fetchone()  # noqa: S608 - ours
+        for left in (f"queries WHERE status = 'pending'{condition}", "audits WHERE status = 'pending'")
+    )
     return Reservation(tuple(calls), waiting, capped)
 
 
@@ -99,6 +106,16 @@ def settle(connection: sqlite3.Connection, settlement: Settlement, *, strict: bo
         ).rowcount
         if changed != 1 and strict:
             raise LedgerError(_not_under_way(again.coordinates))
+    connection.executemany(
+        f"INSERT INTO audits (query) SELECT number FROM queries WHERE {_BY_KEY} ON CONFLICT DO NOTHING",  # noqa: S608 - a constant
+        settlement.audits,
+    )
+    if settlement.audited:
+        second, error = settlement.audited
+        connection.execute(
+            "UPDATE audits SET status = ?, label = ?, error = ? WHERE call = ? AND status = 'asked'",
+            ("failed" if second is None else "answered", second, error, settlement.call),
+        )
 
 
 def write_label(
@@ -149,6 +166,7 @@ def release(connection: sqlite3.Connection, call: Call) -> None:
     connection.execute(
         "UPDATE queries SET status = 'pending', call = NULL WHERE call = ? AND status = 'asked'", (call.number,)
     )
+    connection.execute("UPDATE audits SET status = 'pending' WHERE call = ? AND status = 'asked'", (call.number,))
 
 
 def abandon(connection: sqlite3.Connection) -> int:
@@ -160,51 +178,13 @@ def abandon(connection: sqlite3.Connection) -> int:
     connection.execute(
         "UPDATE calls SET status = 'lost', error = 'the process died while asking' WHERE status = 'open'"
     )
+    connection.execute("UPDATE audits SET status = 'lost' WHERE status = 'asked'")
     connection.execute(
         "INSERT INTO labels (query, outcome, error, call) SELECT number, ?, 'the process died while asking', call"
         " FROM queries WHERE status = 'asked'",
         (Outcome.LOST,),
     )
     return connection.execute("UPDATE queries SET status = ? WHERE status = 'asked'", (Outcome.LOST,)).rowcount
-
-
-_BY_CALL = (
-    "SELECT {key}, sum(charges.calls), sum(calls.documents), sum(charges.prompt_tokens),"
-    " sum(charges.completion_tokens), sum(charges.nanos)"
-    " FROM charges JOIN calls ON calls.number = charges.call GROUP BY 1 ORDER BY 1"
-)
-# A call about several documents is divided evenly among them. A document that was asked in several calls was labelled
-# by the last; the part of a call that labelled no document is a row of its own.
-_BY_DOCUMENT = """
-WITH parts AS (
-    SELECT labels.query AS query, labels.label AS label, labels.outcome AS outcome, charges.calls AS calls,
-        charges.prompt_tokens AS prompt, charges.completion_tokens AS completion, charges.nanos AS nanos,
-        1.0 / calls.documents AS part
-    FROM charges JOIN calls ON calls.number = charges.call JOIN labels ON labels.call = calls.number
-    UNION ALL
-    SELECT NULL, NULL, NULL, charges.calls, charges.prompt_tokens, charges.completion_tokens, charges.nanos,
-        1.0 - (SELECT count(*) FROM labels WHERE labels.call = calls.number) * 1.0 / calls.documents
-    FROM charges JOIN calls ON calls.number = charges.call
-)
-SELECT CASE WHEN query IS NULL THEN '(asked again)' ELSE {key} END, sum(parts.calls * part), count(query),
-    sum(prompt * part), sum(completion * part), sum(nanos * part)
-FROM parts LEFT JOIN queries ON queries.number = query
-WHERE part > 1e-9 GROUP BY 1 ORDER BY 6 DESC, 1
-"""
-_REPORTS = {
-    "day": _BY_CALL.format(key="calls.day"),
-    "teacher": _BY_CALL.format(key="charges.teacher"),
-    "label": _BY_DOCUMENT.format(key="coalesce(label, '(' || outcome || ')')"),
-    "version": _BY_DOCUMENT.format(key="coalesce(queries.version, '(no student)')"),
-}
-
-
-def report(connection: sqlite3.Connection, by: str) -> list[SpendRow]:
-    """What was spent by `day`, `teacher`, `label` or `version`; raises `ValueError` for anything else."""
-    if by not in _REPORTS:
-        msg = f"the spend is known by {', '.join(_REPORTS)}, not by {by!r}"
-        raise ValueError(msg)
-    return [SpendRow(str(key), *(round(value) for value in rest)) for key, *rest in connection.execute(_REPORTS[by])]
 
 
 def spent(connection: sqlite3.Connection, period: str) -> Spend:
@@ -247,7 +227,19 @@ def _candidates(connection: sqlite3.Connection, order: Order, condition: str) ->
     ]
 
 
-def _grouped(rows: list[_Row], order: Order) -> Iterable[list[_Row]]:
+def _audits(connection: sqlite3.Connection, order: Order) -> list[_Row]:
+    rows = connection.execute(
+        f"SELECT number, 0.0, 0, {QUERY_COLUMNS} FROM audits JOIN queries ON queries.number = audits.query"  # noqa: S608 - a constant
+        " WHERE audits.status = 'pending' ORDER BY query LIMIT ?",
+        (order.calls,),
+    )
+    return [
+        (number, tries, bad, Query(Coordinates(topic, partition, offset), *rest))
+        for number, tries, bad, topic, partition, offset, *rest in rows
+    ]
+
+
+def _grouped(rows: list[_Row], order: Order) -> list[list[_Row]]:
     """Into calls; what was asked before is asked alone, so that one bad document spoils no other's second try."""
     first = [row for row in rows if not (row[1] or row[2])]
     groups = [

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from askance.calls import Reservation, TeacherState
 from askance.errors import LedgerError
-from askance.ledger import spending
+from askance.ledger import reports, spending
 from askance.ledger.schema import connect, transaction
 from askance.ledger.spending import QUERY_COLUMNS
 from askance.records import Coordinates, LabelCounts, Labelled, Outcome, Progress
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from askance.calls import Call, Order, Settlement, Spend, SpendRow
+    from askance.calls import Audit, Call, Order, Settlement, Spend, SpendRow
     from askance.records import Position, Query
 
 
@@ -107,7 +107,8 @@ class SqliteLedger:
         """
         with self._reading() as connection:
             # Most polls find nothing: do not take the write lock for them.
-            pending = f"SELECT 1 FROM queries WHERE status = 'pending'{self._condition()} LIMIT 1"  # noqa: S608 - a constant
+            pending = f"SELECT 1 FROM queries WHERE status = 'pending'{self._condition()}"  # noqa: S608 - a constant
+            pending += " UNION ALL SELECT 1 FROM audits WHERE status = 'pending' LIMIT 1"
             if connection.execute(pending).fetchone() is None:
                 return Reservation()
         with self._writing() as connection:
@@ -142,7 +143,12 @@ class SqliteLedger:
     def spend_report(self, by: str) -> list[SpendRow]:
         """What was spent by `day`, `teacher`, `label` or `version`."""
         with self._reading() as connection:
-            return spending.report(connection, by)
+            return reports.spend(connection, by)
+
+    def audits(self) -> list[Audit]:
+        """Every label that was asked for again, with both answers."""
+        with self._reading() as connection:
+            return reports.audits(connection)
 
     def tell(self, state: TeacherState, until: float) -> None:
         """Keep for the gate what the teacher's state is, until that Unix time."""

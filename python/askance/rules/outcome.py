@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from askance.calls import Again, Attempt, Fault, Settlement
 from askance.records import ABSTENTION, Answer, Label, Outcome
 from askance.rules.retry import OUTAGE_WEIGHT, pause_seconds
+from askance.rules.split import text_uniform
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,6 +30,8 @@ class Circumstances(NamedTuple):
     """Whether a query whose reply names no label of the set is asked once more."""
     in_outage: bool
     """Whether the breaker blames failures on the server."""
+    audit_share: float = 0.0
+    """Part of the labels that is asked for again."""
 
 
 def judge(answer: Answer, labels: Collection[str]) -> tuple[Outcome, str | None]:
@@ -50,15 +53,19 @@ def judge(answer: Answer, labels: Collection[str]) -> tuple[Outcome, str | None]
 
 def settlement_of(call: Call, attempt: Attempt, at: Circumstances) -> Settlement:
     """What the ledger is told of a call that came to this."""
+    if call.is_audit:
+        return _audited(call, attempt, at)
     if attempt.fault is not None:
         ends = [_after_fault(one, attempt, at) for one in call.asked]
         error = attempt.error
     else:
         ends = [_after_answer(one, answer, at) for one, answer in zip(call.asked, attempt.answers, strict=True)]
         error = next((answer.error for answer in attempt.answers if answer.error), None)
+    labels = tuple(end for end in ends if isinstance(end, Label))
     return Settlement(
         call=call.number,
-        labels=tuple(end for end in ends if isinstance(end, Label)),
+        labels=labels,
+        audits=tuple(one.coordinates for one in labels if one.label is not None and _is_audited(one, at.audit_share)),
         again=tuple(end for end in ends if isinstance(end, Again)),
         charges=attempt.charges,
         error=error,
@@ -68,8 +75,23 @@ def settlement_of(call: Call, attempt: Attempt, at: Circumstances) -> Settlement
 def lost(call: Call, error: str, at: Circumstances) -> Settlement:
     """A call of which nobody knows whether it was answered: never asked again, and counted at its worst."""
     answer = Answer(None, error=error)
+    if call.is_audit:
+        return Settlement(call=call.number, audited=(None, error), error=error)
     labels = tuple(_label(one, answer, Outcome.LOST, None, at) for one in call.asked)
     return Settlement(call=call.number, labels=labels, error=error)
+
+
+def _audited(call: Call, attempt: Attempt, at: Circumstances) -> Settlement:
+    """An audit that fails is not made again: it is a sample, and its label stands."""
+    label, error = None, attempt.error
+    if attempt.fault is None:
+        label, error = judge(attempt.answers[0], at.labels)[1], attempt.answers[0].error
+    return Settlement(call=call.number, charges=attempt.charges, error=error, audited=(label, error))
+
+
+def _is_audited(label: Label, share: float) -> bool:
+    topic, partition, offset = label.coordinates
+    return share > 0.0 and text_uniform(f"{topic}/{partition}/{offset}", purpose="audit") < share
 
 
 def _after_fault(one: Pending, attempt: Attempt, at: Circumstances) -> Label | Again:

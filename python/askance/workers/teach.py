@@ -67,6 +67,7 @@ class TeachWorker:
         caps: Caps = Caps(),  # noqa: B008 - immutable
         second_chance: bool = False,
         patience_seconds: float = 60.0,
+        audit_share: float = 0.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.perf_counter,
         now: Callable[[], float] = time.time,
@@ -80,6 +81,7 @@ class TeachWorker:
         self._caps = caps
         self._second_chance = second_chance
         self._patience_seconds = patience_seconds
+        self._audit_share = audit_share
         self._sleep = sleep
         self._clock = clock
         self._now = now
@@ -302,6 +304,7 @@ class TeachWorker:
             uniform=self._uniform(),
             second_chance=self._second_chance,
             in_outage=self._pace.breaker_is_open,
+            audit_share=self._audit_share,
         )
 
     def _waking(self, wait: Callable[..., Awaitable[object]], *arguments: float) -> asyncio.Task[object]:
