@@ -28,6 +28,7 @@ from askance.training.calibration import HIGHEST, LOWEST, fit_temperature
 from askance.training.pipeline import split, train
 from askance.training.process import ProcessTrainer
 from askance.training.spec import Spec
+from tests.doubles import give
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,9 +67,9 @@ def write(state: Path, rows: Sequence[Labelled]) -> None:
             (),
             None,
         )
-        ledger.reserve(len(rows))
-        ledger.settle(
-            [Label(row.coordinates, Outcome.LABELLED, row.label, "test", Answer(row.label), 0.0) for row in rows]
+        give(
+            ledger,
+            [Label(row.coordinates, Outcome.LABELLED, row.label, "test", Answer(row.label), 0.0) for row in rows],
         )
 
 

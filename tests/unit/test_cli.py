@@ -178,7 +178,7 @@ def test_the_commands() -> None:
     names = [" ".join(command) for command in commands()]
 
     assert names == [
-        *("run", "classify", "teach", "train", "replay", "init", "demo"),
+        *("run", "classify", "teach", "spend", "audit", "train", "replay", "init", "demo"),
         *("models list", "models show", "models promote", "models rollback"),
         *("config check", "config show"),
     ]
@@ -283,7 +283,7 @@ def test_a_flag_for_the_label_set_replaces_the_files(execution: Execution) -> No
 
 
 def test_every_flag_but_these_is_a_setting() -> None:
-    others = {"context", "config", "assignments", "quiet", "json", "once", "m_raru"}
+    others = {"context", "config", "assignments", "quiet", "json", "once", "dry_run", "m_raru"}
     names = {name for command in (command_line.run, command_line.teach) for name in command.__annotations__} - others
 
     assert {name.replace("__", ".") for name in names} - {"return"} <= set(settings.KEYS)
