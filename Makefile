@@ -24,7 +24,7 @@ unexport OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 
 # What the installed package is made of. Python sources are missing on purpose: the install is editable.
 SOURCES := pyproject.toml constraints.txt Cargo.toml $(wildcard Cargo.lock) rust-toolchain.toml \
-  $(shell find rust -name '*.rs' -o -name Cargo.toml)
+  $(shell find rust/core rust/python -name '*.rs' -o -name Cargo.toml)
 # Builds the extension (release) and installs the package, editable, with what a stamp's extras and groups ask for.
 # When no Rust source changed, cargo finds nothing to do.
 INSTALL = PIP_QUIET=1 $(BIN)/maturin develop --quiet --release
@@ -52,8 +52,22 @@ test-python: .venv/ready-test
 	$(BIN)/python -m pytest -m "not slow"
 
 .PHONY: test-all
-test-all: test-rust .venv/ready-test  ## Every test, the slow ones too
+test-all: test-rust .venv/ready-test fuzz  ## Every test, the slow ones and a short fuzzing too
 	$(BIN)/python -m pytest
+
+FUZZ_SECONDS ?= 20
+FUZZER := .cargo-tools/bin/cargo-fuzz
+
+.PHONY: fuzz
+fuzz: $(FUZZER)  ## Fuzz the featurizer for FUZZ_SECONDS (20): no panic, bounded memory, both paths equal
+	PATH="$(CURDIR)/.cargo-tools/bin:$$PATH" RUSTUP_TOOLCHAIN=nightly cargo fuzz run --fuzz-dir rust/fuzz features -- \
+	  -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -rss_limit_mb=2048 -malloc_limit_mb=512 -print_final_stats=1
+
+$(FUZZER): | tools
+	@rustc +nightly --version >/dev/null 2>&1 || { \
+	  echo "make fuzz needs a nightly Rust for the sanitizers: rustup toolchain install nightly --profile minimal" >&2; exit 1; }
+	@command -v c++ >/dev/null || { echo "make fuzz needs a C++ compiler: apt-get install g++" >&2; exit 1; }
+	RUSTUP_TOOLCHAIN=nightly cargo install --quiet cargo-fuzz --root .cargo-tools
 
 .PHONY: lint
 lint: lint-rust lint-python  ## cargo fmt, clippy, ruff, mypy --strict, stubtest
@@ -91,14 +105,14 @@ ci:  ## What CI runs
 
 .PHONY: clean
 clean:  ## Remove .venv and everything that was built
-	rm -rf .venv target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-report.html
+	rm -rf .venv target .cargo-tools rust/fuzz/target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-report.html
 	find python tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/askance/_kernel*.so
 
 # Each stamp holds what one audience needs. They share one environment, so each only adds.
 
 .venv/ready-demo: EXTRAS := --extras train
-.venv/ready-test: EXTRAS := --extras train,openai --group test
+.venv/ready-test: EXTRAS := --extras train,openai,kafka --group test
 .venv/ready-bench: EXTRAS := --extras train --group bench
 
 .venv/ready-%: $(SOURCES) .venv/ready

@@ -106,11 +106,13 @@ def decide(
 
 @final
 class HashedFeaturizer:
-    """Word n-grams hashed to `2**bits` buckets; immutable, thread-safe, the same code in training and serving.
+    """Word n-grams hashed to `2**bits` buckets; immutable, thread-safe, the same in training and serving.
 
     Text is lowercased character by character (`str.lower` of each character alone, so no context rules) and
-    split into words: maximal runs of alphanumeric characters, combining marks and `_`; each Han, Hiragana or
-    Katakana character is a word by itself. Words past `max_words` are ignored, which bounds memory.
+    split into words: maximal runs of alphanumeric characters (general category L or N), combining marks (M)
+    and `_`; each Han, Hiragana or Katakana character is a word by itself. Which characters these are is
+    pinned to Unicode 16.0; later ones separate words. Words past `max_words` are
+    ignored, which bounds memory.
 
         word_hash(w)    = XXH3-64 (seed 0) of the lowercased word's UTF-8 bytes
         ngram_hash(w)   = word_hash(w) for one word
@@ -140,6 +142,34 @@ class HashedFeaturizer:
     def transform(self, texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
         """The features of n documents as the three arrays of a CSR matrix: (indptr, indices, values).
 
-        `indptr` is (n + 1,) int64; `indices` (nnz,) int32, ascending and unique within a row; `values` (nnz,) float32.
+        `indptr` is (n + 1,) int64; `indices` (nnz,) int32, ascending and unique within a row; `values`
+        (nnz,) float32. They are the same to the bit whichever of the kernel's paths the CPU takes; only the
+        logarithms of `sublinear` come from the C library, which may differ between systems in the last bit.
         A string with a lone surrogate (which is not Unicode text) raises `ValueError` with its index.
         """
+
+    def transform_utf8(
+        self, buffer: bytes | NDArray[np.uint8], offsets: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
+        """`transform` of n documents that lie end to end in one buffer, as in an Arrow string column.
+
+        Document i is the UTF-8 in `buffer[offsets[i] : offsets[i + 1]]`; `offsets` is (n + 1,) int64 and
+        ascends. Bytes are borrowed; an array (C-contiguous) is copied first, because another thread could
+        write to it. Offsets outside the buffer or a document that is not UTF-8 raise `ValueError` naming
+        the document's index.
+        """
+
+    def padded(self, texts: list[str]) -> list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]]:
+        """The features of n documents as an ONNX student takes them: (rows, ids, weights) for each width.
+
+        A document's width is its own number of features rounded up to a power of two, at least 16, so
+        that it is scored alike whatever the batch it comes in. The list ascends by width and holds only
+        widths that occur; every document is in it once, one without features under 16. For the m
+        documents of a width: `rows` (m,) int64 is where they stand in `texts`, ascending; `ids` (m, width)
+        int32 and `weights` (m, width) float32 are the row of `transform`, then zeros.
+        """
+
+    def padded_utf8(
+        self, buffer: bytes | NDArray[np.uint8], offsets: NDArray[np.int64]
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]]:
+        """`padded` of n documents that lie end to end in one buffer, as in `transform_utf8`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import time
-from contextlib import closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +19,14 @@ from askance.rules.retraining import RetrainingSchedule
 from askance.stream.local import LocalStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from contextlib import AbstractContextManager
 
     from askance.config import Config
     from askance.protocols import Ledger, Registry, Student, Teacher, Trainer
     from askance.rules.budget import Budget
+    from askance.stream.kafka.documents import KafkaStream
+    from askance.stream.kafka.queries import LabelView, LaneWorker
     from askance.telemetry import Telemetry
     from askance.workers.teach import TeachWorker
 
@@ -53,9 +55,18 @@ def exclusive(config: Config, worker: str) -> Iterator[None]:
         yield
 
 
-def ledger(config: Config) -> AbstractContextManager[SqliteLedger]:
-    """A connection of its own for whoever asks."""
-    return closing(SqliteLedger(_ledger_path(config)))
+def on_kafka(config: Config) -> bool:
+    """Whether the workers run on Kafka instead of files."""
+    return config.kafka.bootstrap.servers is not None
+
+
+def ledger(config: Config, worker: str) -> AbstractContextManager[Ledger]:
+    """A connection of its own for whoever asks; on Kafka each worker has a file of its own, too."""
+    if on_kafka(config):
+        from askance.ledger.view import ViewLedger
+
+        return closing(ViewLedger(_ledger_path(config, worker)))
+    return closing(SqliteLedger(_ledger_path(config, worker)))
 
 
 def registry(config: Config) -> DirectoryRegistry:
@@ -103,25 +114,89 @@ def budget(config: Config, *, documents: int, accepted: int) -> Budget:
     )
 
 
-def stream(config: Config, ledger: Ledger, *, learning: bool) -> AbstractContextManager[LocalStream]:
-    """The local stream; with `learning`, a finite file is played at a rate at which students can learn."""
+@asynccontextmanager
+async def stream(
+    config: Config, ledger: Ledger | None, telemetry: Telemetry, *, learning: bool, on_assigned: Callable[[float], None]
+) -> AsyncIterator[LocalStream | KafkaStream]:
+    """The stream of documents, which is a sink too, opened and in the end closed.
+
+    `ledger` is where a local stream keeps its positions. With `learning`, a finite file is played at a rate at which
+    students can learn. `on_assigned` hears the share of the documents' partitions that this worker holds.
+    """
+    if ledger is None:
+        from askance.stream.kafka.documents import KafkaStream
+
+        kafka = KafkaStream(config.kafka, telemetry=telemetry, clock=time.monotonic, on_assigned=on_assigned)
+        await kafka.start()
+        try:
+            yield kafka
+        finally:
+            await kafka.aclose()
+    else:
+        local = _local_stream(config, ledger, learning=learning)
+        try:
+            yield local
+        finally:
+            await local.aclose()
+
+
+def _local_stream(config: Config, ledger: Ledger, *, learning: bool) -> LocalStream:
     path = None if config.source.path == "-" else Path(config.source.path)
     rate = config.source.rate
     if rate is None:
         rate = _LEARNING_RATE if learning and path is not None and not config.source.follow else 0.0
-        if rate:
-            _logger.info("playing %s at %g documents a second; --rate changes it, --rate 0 lifts it", path, rate)
-    return closing(
-        LocalStream(
-            input=path,
-            topic=config.source.topic or (path.stem if path else "stdin"),
-            follow=config.source.follow,
-            rate=rate,
-            predictions=None if config.sink.path == "-" else Path(config.sink.path),
-            dead_letters=dead_letter_path(config),
-            ledger=ledger,
-            clock=time.monotonic,
-        )
+    opened = LocalStream(
+        input=path,
+        topic=config.source.topic or (path.stem if path else "stdin"),
+        follow=config.source.follow,
+        rate=rate,
+        predictions=None if config.sink.path == "-" else Path(config.sink.path),
+        dead_letters=dead_letter_path(config),
+        ledger=ledger,
+        clock=time.monotonic,
+    )
+    if config.source.rate is None and rate:
+        _logger.info("playing %s at %g documents a second; --rate changes it, --rate 0 lifts it", path, rate)
+    return opened
+
+
+async def lanes(config: Config, ledger: Ledger, telemetry: Telemetry) -> LaneWorker:
+    """On Kafka, what fills a `teach` worker's ledger and publishes from it; started."""
+    from askance.ledger.view import ViewLedger
+    from askance.stream.kafka.queries import LaneWorker
+
+    if not isinstance(ledger, ViewLedger):
+        raise TypeError
+    worker = LaneWorker(config.kafka, ledger, telemetry=telemetry, clock=time.monotonic)
+    await worker.start()
+    return worker
+
+
+def label_view(config: Config, ledger: Ledger) -> LabelView:
+    """On Kafka, what fills a `train` worker's ledger."""
+    from askance.ledger.view import ViewLedger
+    from askance.stream.kafka.queries import LabelView
+
+    if not isinstance(ledger, ViewLedger):
+        raise TypeError
+    return LabelView(config.kafka, ledger)
+
+
+async def create_topics(
+    config: Config, *, partitions: int, replication: int, retention_ms: int, documents: bool
+) -> dict[str, str]:
+    """Make the Kafka topics that are missing; topic to `created` or `exists`."""
+    from askance.stream.kafka.topics import create_topics as create
+
+    if not on_kafka(config):
+        msg = "kafka.bootstrap.servers is not set; name the brokers with --bootstrap-servers"
+        raise ConfigError(msg)
+    return await create(
+        config.kafka,
+        partitions=partitions,
+        replication=replication,
+        retention_ms=retention_ms,
+        documents=documents,
     )
 
 
@@ -184,7 +259,7 @@ def trainer(config: Config) -> Trainer:
     from askance.training.spec import Spec
 
     spec = Spec(
-        ledger=str(_ledger_path(config)),
+        ledger=str(_ledger_path(config, "train")),
         registry=str(_registry_path(config)),
         labels=labels(config),
         featurizer=FeaturizerConfig(bits=config.student.bits, ngram_max=config.student.ngram_max),
@@ -218,9 +293,19 @@ def _recorded_path(config: Config) -> Path:
     return Path(config.source.path)
 
 
-def _ledger_path(config: Config) -> Path:
-    return config.state / "ledger.db"
+def _ledger_path(config: Config, worker: str) -> Path:
+    return config.state / (f"{worker}.db" if on_kafka(config) else "ledger.db")
 
 
 def _registry_path(config: Config) -> Path:
     return config.state / "registry"
+
+
+def predictions_name(config: Config) -> str:
+    """Where predictions go, as a person calls it."""
+    return f"topic {config.kafka.predictions}" if on_kafka(config) else config.sink.path
+
+
+def dead_letters_name(config: Config) -> str:
+    """Where dead letters go, as a person calls it."""
+    return f"topic {config.kafka.dead_letters}" if on_kafka(config) else str(dead_letter_path(config))

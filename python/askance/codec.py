@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from askance.records import DeadLetter, Document, Reason
+from askance.records import DeadLetter, Document, Query, Reason, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from askance.records import Prediction, Record
 
 _encoder = msgspec.json.Encoder()
+_query_decoder = msgspec.json.Decoder(Query)
+_settled_decoder = msgspec.json.Decoder(Settled)
 
 
 class DocumentDecoder:
@@ -89,6 +91,26 @@ class DocumentDecoder:
 def encode_predictions(predictions: Sequence[Prediction]) -> list[bytes]:
     """Each prediction as one line of JSON, without a line feed."""
     return [_encoder.encode(prediction) for prediction in predictions]
+
+
+def encode_query(query: Query) -> bytes:
+    """A query as JSON."""
+    return _encoder.encode(query)
+
+
+def decode_query(value: bytes) -> Query:
+    """The inverse of `encode_query`; raises `msgspec.DecodeError` for what is no query."""
+    return _query_decoder.decode(value)
+
+
+def encode_settled(settled: Settled) -> bytes:
+    """A query with its label as JSON."""
+    return _encoder.encode(settled)
+
+
+def decode_settled(value: bytes) -> Settled:
+    """The inverse of `encode_settled`; raises `msgspec.DecodeError` for anything else."""
+    return _settled_decoder.decode(value)
 
 
 def encode_dead_letter(letter: DeadLetter) -> bytes:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Progress,
         Query,
         Record,
+        Settled,
     )
 
 
@@ -114,6 +115,27 @@ class Ledger(Protocol):
 
     def labelled(self, newest: int | None = None) -> Sequence[Labelled]:
         """Every query with a valid label, or only the `newest` so many, in the order the labels came."""
+
+
+class LedgerView(Ledger, Protocol):
+    """A ledger filled from the queries and labels topics; see `askance.ledger.view` for lanes."""
+
+    lanes: int
+    owned: frozenset[int]
+
+    def offsets(self) -> Mapping[tuple[str, int], int]:
+        """By (topic, partition): the next offset to read."""
+
+    def ingest(
+        self, queries: Sequence[Query], settled: Sequence[Settled], offsets: Mapping[tuple[str, int], int]
+    ) -> None:
+        """Store what the topics say and how far they were read, in one transaction; what is known already is left."""
+
+    def unpublished(self, lane: int, limit: int) -> Sequence[Settled]:
+        """What has ended here of a lane and is not on the labels topic yet, oldest first."""
+
+    def published(self, settled: Sequence[Settled]) -> None:
+        """These stand on the labels topic now."""
 
 
 class Registry(Protocol):

@@ -128,6 +128,13 @@ class Label(msgspec.Struct, frozen=True):
     latency_seconds: float
 
 
+class Settled(msgspec.Struct, frozen=True):
+    """A query with how it ended: what the labels topic carries, so that a label is of use by itself."""
+
+    query: Query
+    label: Label
+
+
 class DeadLetter(msgspec.Struct, frozen=True):
     """A record that could not be processed, and why."""
 

@@ -30,6 +30,14 @@ class Telemetry:
         self.gate_closed = Counter(
             "askance_gate_closed_documents", "Documents drawn at propensity 0.", registry=self.registry
         )
+        self.rebuilds = Counter(
+            "askance_stream_rebuilds", "Times the connection to the brokers was built anew.", registry=self.registry
+        )
+        self.refused = Counter(
+            "askance_refused_positions",
+            "Partitions of a batch that were taken away, or failed, before it was delivered; fetched again.",
+            registry=self.registry,
+        )
         self.swaps = Counter("askance_swaps", "Versions swapped in.", registry=self.registry)
         self.swap_failures = Counter(
             "askance_swap_failures", "Versions that could not be loaded.", registry=self.registry
@@ -46,6 +54,11 @@ class Telemetry:
             registry=self.registry,
             buckets=(0.5, 1, 2, 5, 10, 30, 60, 300, 1800),
         )
+
+    def dead_letter_total(self) -> int:
+        """Dead letters, whatever the reason."""
+        samples = [sample for metric in self.dead_letters.collect() for sample in metric.samples]
+        return int(sum(sample.value for sample in samples if sample.name.endswith("_total")))
 
     def value(self, name: str, **labels: str) -> float:
         """A sample's present value, 0 when it has none yet; raises `ValueError` for a name that is no metric."""

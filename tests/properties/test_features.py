@@ -97,6 +97,32 @@ def test_a_row_depends_on_its_document_alone(documents, at):
         np.testing.assert_array_equal(whole[column], np.concatenate([part[column] for part in parts]))
 
 
+@given(st.lists(texts, max_size=8), configs)
+def test_padded_is_transform_in_rectangles(documents, config):
+    featurizer = HashedFeaturizer(**config)
+    indptr, indices, values = featurizer.transform(documents)
+    rectangles = featurizer.padded(documents)
+
+    assert sorted(row for rows, _, _ in rectangles for row in rows.tolist()) == list(range(len(documents)))
+    widths = [ids.shape[1] for _, ids, _ in rectangles]
+    assert widths == sorted(set(widths))
+    for rows, ids, weights in rectangles:
+        assert ids.shape == weights.shape == (rows.size, ids.shape[1])
+        assert (np.diff(rows) > 0).all()
+        for row, row_ids, row_weights in zip(rows, ids, weights, strict=True):
+            start, end = indptr[row], indptr[row + 1]
+            assert ids.shape[1] == max(16, 1 << (int(end - start) - 1).bit_length())
+            np.testing.assert_array_equal(row_ids, np.pad(indices[start:end], (0, ids.shape[1] - (end - start))))
+            np.testing.assert_array_equal(row_weights, np.pad(values[start:end], (0, ids.shape[1] - (end - start))))
+
+
+@given(st.lists(texts, max_size=8))
+def test_a_buffer_is_its_documents(documents):
+    parts = [document.encode() for document in documents]
+    offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+    assert_same(HashedFeaturizer().transform_utf8(b"".join(parts), offsets), HashedFeaturizer().transform(documents))
+
+
 @given(texts, st.sampled_from(["count", "binary", "sublinear"]))
 def test_rows_are_unit_vectors_over_ascending_buckets(text, weighting):
     indptr, indices, values = HashedFeaturizer(bits=8, weighting=weighting).transform([text])

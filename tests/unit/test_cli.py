@@ -503,3 +503,20 @@ def test_progress_on_a_terminal_is_written_over(
 
     assert progress._stands
     assert "\n" not in capsys.readouterr().err
+
+
+def test_a_second_worker_of_a_kind_on_the_same_state_is_refused(tmp_path: Path) -> None:
+    from askance import assembly
+    from askance.config import Config
+    from askance.errors import UsageError
+
+    config = Config(state=tmp_path / "state")
+    with (
+        assembly.exclusive(config, "classify"),
+        assembly.exclusive(config, "teach"),
+        pytest.raises(UsageError, match=r"another classify worker uses .*--state"),
+        assembly.exclusive(config, "classify"),
+    ):
+        pytest.fail("two workers share a state folder")
+    with assembly.exclusive(config, "classify"):
+        pass

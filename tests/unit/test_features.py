@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -119,3 +120,103 @@ def test_a_list_that_changes_while_it_is_read():
                 np.testing.assert_array_equal(got[1], expected[1])
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_other_threads_run_meanwhile():
+    """With the GIL held, this thread would stand still for as long as the call lasts."""
+    featurizer = HashedFeaturizer(ngram_max=8, max_words=1_000_000)
+    texts = [" ".join(map(str, range(100_000)))] * 10
+    done = threading.Event()
+    took = []
+
+    def work():
+        begin = time.perf_counter()
+        featurizer.transform(texts)
+        took.append(time.perf_counter() - begin)
+        done.set()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    longest, last = 0.0, time.perf_counter()
+    while not done.is_set():
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    thread.join()
+    assert longest < took[0] / 2
+
+
+def offsets_of(parts):
+    return np.cumsum([0, *map(len, parts)], dtype=np.int64)
+
+
+@pytest.mark.parametrize("as_buffer", [bytes, lambda data: np.frombuffer(data, dtype=np.uint8)])
+def test_a_buffer_of_documents(as_buffer):
+    parts = [text.encode() for text in TEXTS]
+    featurizer = HashedFeaturizer()
+    got = featurizer.transform_utf8(as_buffer(b"".join(parts)), offsets_of(parts))
+    for left, right in zip(got, featurizer.transform(TEXTS), strict=True):
+        np.testing.assert_array_equal(left, right)
+    rectangles = featurizer.padded_utf8(as_buffer(b"".join(parts)), offsets_of(parts))
+    for got, expected in zip(rectangles, featurizer.padded(TEXTS), strict=True):
+        for left, right in zip(got, expected, strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_documents_in_the_middle_of_a_buffer():
+    got = HashedFeaturizer().transform_utf8(b"xxa bcxx", np.array([2, 3, 6]))
+    for left, right in zip(got, HashedFeaturizer().transform(["a", " bc"]), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize(
+    ("buffer", "offsets", "message"),
+    [
+        (b"abc", [], "offsets must hold n \\+ 1 numbers"),
+        (b"abc", [0, 4], "at most the buffer's 3 bytes, got 0 and 4 for document 0"),
+        (b"abc", [0, 2, 1], "got 2 and 1 for document 1"),
+        (b"abc", [-1, 2], "got -1 and 2 for document 0"),
+        (b"a\xff", [0, 1, 2], "document 1 is not UTF-8"),
+        ("é".encode(), [0, 1, 2], "document 0 is not UTF-8"),
+        (b"\xed\xa0\x80", [0, 3], "document 0 is not UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("method", ["transform_utf8", "padded_utf8"])
+def test_what_is_no_document_is_named(method, buffer, offsets, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(HashedFeaturizer(), method)(buffer, np.array(offsets, dtype=np.int64))
+
+
+@pytest.mark.parametrize(
+    ("buffer", "offsets", "message"),
+    [
+        (
+            "text",
+            np.zeros(1, np.int64),
+            "buffer must be bytes or a one-dimensional C-contiguous uint8 array, got .*str",
+        ),
+        (np.zeros(3, np.int8), np.zeros(1, np.int64), r"got int8 of shape \[3\]"),
+        (np.zeros((1, 3), np.uint8), np.zeros(1, np.int64), r"got uint8 of shape \[1, 3\]"),
+        (b"abc", [0, 3], "offsets must be a one-dimensional C-contiguous int64 array, got .*list"),
+        (b"abc", np.zeros(4, np.int64)[::2], r"got int64 of shape \[2\], not contiguous"),
+        (b"abc", np.zeros(2, np.int32), r"got int32 of shape \[2\]"),
+    ],
+)
+def test_buffers_and_offsets_of_the_wrong_type(buffer, offsets, message):
+    with pytest.raises(TypeError, match=message):
+        HashedFeaturizer().transform_utf8(buffer, offsets)
+
+
+def test_padded_widths():
+    documents = ["", "a b", " ".join(f"w{i}" for i in range(9)), " ".join(f"w{i}" for i in range(8))]
+    rectangles = HashedFeaturizer(bits=24).padded(documents)
+
+    # One, two, then 17 and 15 features.
+    assert [(rows.tolist(), ids.shape) for rows, ids, _ in rectangles] == [
+        ([0, 1, 3], (3, 16)),
+        ([2], (1, 32)),
+    ]
+    rows, ids, weights = rectangles[0]
+    assert (rows.dtype, ids.dtype, weights.dtype) == (np.int64, np.int32, np.float32)
+    assert not ids[0].any()
+    assert not weights[0].any()
+    assert HashedFeaturizer().padded([]) == []

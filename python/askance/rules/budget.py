@@ -29,6 +29,9 @@ class Budget(Protocol):
     def spent(self, uncertainties: NDArray[np.float32], accepted: int) -> None:
         """What came of the batch: its uncertainties, (n,), and how many of its documents were accepted."""
 
+    def hold(self, part: float) -> None:
+        """This worker classifies such a part, in [0, 1], of the stream: budgets per time are split so."""
+
 
 class Unlimited:
     """M-RARU as published: no budget."""
@@ -41,6 +44,9 @@ class Unlimited:
         return self._opening
 
     def spent(self, uncertainties: NDArray[np.float32], accepted: int) -> None:
+        """See `Budget`."""
+
+    def hold(self, part: float) -> None:
         """See `Budget`."""
 
 
@@ -82,6 +88,9 @@ class ShareBudget:
         self._accepted += accepted
         self._solver.observe(uncertainties)
 
+    def hold(self, part: float) -> None:
+        """See `Budget`: a share of a part is the same share."""
+
 
 class PerSecondBudget:
     """Queries per second, spread over the documents as they come.
@@ -91,7 +100,7 @@ class PerSecondBudget:
     """
 
     def __init__(self, *, per_second: float, floor: float, exponent: float, horizon_seconds: float = 60.0) -> None:
-        self._per_second = per_second
+        self._whole = self._per_second = per_second
         self._horizon = horizon_seconds
         self._credit = 0.0
         self._last: float | None = None
@@ -109,13 +118,17 @@ class PerSecondBudget:
             keep = np.exp(-elapsed / 10.0)
             self._arrivals = keep * self._arrivals + (1.0 - keep) * documents / elapsed
         self._last = now
-        rate = (self._per_second + self._credit / self._horizon) / max(self._arrivals, self._per_second)
+        rate = (self._per_second + self._credit / self._horizon) / max(self._arrivals, self._per_second, 1e-9)
         return self._solver.blind(rate) if blind else self._solver.solve(rate)
 
     def spent(self, uncertainties: NDArray[np.float32], accepted: int) -> None:
         """See `Budget`."""
         self._credit -= accepted
         self._solver.observe(uncertainties)
+
+    def hold(self, part: float) -> None:
+        """See `Budget`."""
+        self._per_second = self._whole * part
 
 
 class _ScaleSolver:

@@ -159,7 +159,7 @@ class LocalStream:
         )
         return msgspec.json.encode(bookmark).decode()
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Close the files."""
         self._reader.close()
         self._dead_letters.close()

@@ -50,8 +50,8 @@ class OnnxStudent:
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, K) float32 logits, C-contiguous; a document's row does not depend on the other documents."""
         logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
-        found = features.Features(*self._featurizer.transform(list(texts)))
-        for rows, ids, weights in features.pad(found, max_cells=self._max_cells):
+        cut = features.rectangles(self._featurizer, list(texts), max_cells=self._max_cells)
+        for rows, ids, weights in cut:
             (logits[rows],) = self._session.run(["logits"], {"ids": ids, "weights": weights})
         return logits
 

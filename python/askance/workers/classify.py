@@ -165,6 +165,7 @@ class ClassifyWorker:
 
     def _count(self, delivery: Delivery, delivered: Sequence[Position]) -> None:
         durable = {(position.topic, position.partition) for position in delivered}
+        self._telemetry.refused.inc(len(delivery.positions) - len(delivered))
         self._telemetry.documents.inc(sum(position.documents for position in delivered))
         self._telemetry.accepted.inc(sum(position.accepted for position in delivered))
         for letter in delivery.dead_letters:

@@ -59,7 +59,9 @@ fn golden_features() {
     let golden: Golden = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     for case in &golden.cases {
         let featurizer = Featurizer::new(case.config.config()).unwrap();
-        let csr = featurizer.transform(golden.texts.iter().map(|text| text.text.as_str()));
+        let texts: Vec<&str> = golden.texts.iter().map(|text| text.text.as_str()).collect();
+        let csr = featurizer.transform(&texts);
+        assert_eq!(csr, featurizer.portable().transform(&texts));
         assert_eq!(csr.indptr.len(), case.rows.len() + 1);
         for (i, (buckets, values)) in case.rows.iter().enumerate() {
             let start = usize::try_from(csr.indptr[i]).unwrap();

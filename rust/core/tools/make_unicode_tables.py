@@ -13,6 +13,7 @@ from pathlib import Path
 import regex
 
 WORD = r"[\p{L}\p{M}\p{N}_]"
+CASED = r"(?V1)[[\p{L}\p{M}\p{N}]&&\p{Changes_When_Lowercased}]"
 ALONE = r"(?V1)[[\p{L}\p{M}\p{N}]&&[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}]]"
 SURROGATES = range(0xD800, 0xE000)
 
@@ -49,6 +50,8 @@ def main() -> None:
         "//! Written by `tools/make_unicode_tables.py` from Unicode 16.0; inclusive ranges of code points.",
         "",
         *table("WORD", "General category L, M or N, and `_`.", WORD),
+        "",
+        *table("CASED", "The word characters that lowercasing changes.", CASED),
         "",
         *table("ALONE", "The word characters whose script is Han, Hiragana or Katakana.", ALONE),
     ]

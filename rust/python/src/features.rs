@@ -1,16 +1,28 @@
 //! The bindings of the hashed featurizer.
 
-use askance_core::features::{Config, Csr, Featurizer, Weighting};
-use numpy::{IntoPyArray, PyArray1};
-use pyo3::exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError, PyValueError};
+mod input;
+
+use askance_core::features::{Config, Csr, Featurizer, Padded, Weighting, documents};
+use numpy::ndarray::{Array2, ShapeError};
+use numpy::{IntoPyArray, PyArray1, PyArray2};
+use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString};
+use pyo3::types::PyList;
+
+use input::{Buffer, Strings, offsets, value_error};
 
 /// The arrays of a CSR matrix: indptr, indices, values.
 type CsrArrays<'py> = (
     Bound<'py, PyArray1<i64>>,
     Bound<'py, PyArray1<i32>>,
     Bound<'py, PyArray1<f32>>,
+);
+
+/// The documents of one width: rows, ids, weights.
+type PaddedArrays<'py> = (
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray2<i32>>,
+    Bound<'py, PyArray2<f32>>,
 );
 
 /// Word n-grams hashed to `2**bits` buckets; immutable, thread-safe, the same code in training and serving.
@@ -50,9 +62,10 @@ impl HashedFeaturizer {
             weighting,
             max_words: max_words.0,
         };
-        let featurizer =
-            Featurizer::new(config).map_err(|error| PyValueError::new_err(error.to_string()))?;
-        Ok(Self { featurizer })
+        match Featurizer::new(config) {
+            Ok(featurizer) => Ok(Self { featurizer }),
+            Err(error) => Err(PyValueError::new_err(error.to_string())),
+        }
     }
 
     /// The number of buckets, `2**bits`.
@@ -67,48 +80,91 @@ impl HashedFeaturizer {
         py: Python<'py>,
         texts: &Bound<'py, PyList>,
     ) -> PyResult<CsrArrays<'py>> {
-        let strings = strong_references(texts)?;
-        let borrowed = borrow(&strings)?;
-        let csr = py.detach(|| self.featurizer.transform(borrowed));
-        Ok(arrays(py, csr))
+        let strings = Strings::of(texts)?;
+        let texts = strings.utf8()?;
+        let csr = py.detach(|| self.featurizer.transform(&texts));
+        Ok(csr_arrays(py, csr))
+    }
+
+    /// `transform` of documents that lie end to end in a buffer of UTF-8.
+    fn transform_utf8<'py>(
+        &self,
+        py: Python<'py>,
+        buffer: &Bound<'py, PyAny>,
+        offsets: &Bound<'py, PyAny>,
+    ) -> PyResult<CsrArrays<'py>> {
+        Ok(csr_arrays(py, self.utf8(py, buffer, offsets, |csr| csr)?))
+    }
+
+    /// The features of n documents as ids and weights of shape (m, width), with the m rows that they belong to.
+    fn padded<'py>(
+        &self,
+        py: Python<'py>,
+        texts: &Bound<'py, PyList>,
+    ) -> PyResult<Vec<PaddedArrays<'py>>> {
+        let strings = Strings::of(texts)?;
+        let texts = strings.utf8()?;
+        let padded = py.detach(|| self.featurizer.transform(&texts).padded());
+        padded_arrays(py, padded)
+    }
+
+    /// `padded` of documents that lie end to end in a buffer of UTF-8.
+    fn padded_utf8<'py>(
+        &self,
+        py: Python<'py>,
+        buffer: &Bound<'py, PyAny>,
+        offsets: &Bound<'py, PyAny>,
+    ) -> PyResult<Vec<PaddedArrays<'py>>> {
+        padded_arrays(py, self.utf8(py, buffer, offsets, |csr| csr.padded())?)
     }
 }
 
-/// The strings of `texts`, kept alive whatever another thread does to the list.
-fn strong_references<'py>(texts: &Bound<'py, PyList>) -> PyResult<Vec<Bound<'py, PyString>>> {
-    let string = |(index, item): (usize, Bound<'py, PyAny>)| {
-        item.cast_into::<PyString>().map_err(|error| {
-            let kind = error.into_inner().get_type();
-            PyTypeError::new_err(format!("texts[{index}] must be a str, got {kind}"))
+impl HashedFeaturizer {
+    /// `finish` of the features of the documents in `buffer`, all without the GIL.
+    fn utf8<'py, T: Send>(
+        &self,
+        py: Python<'py>,
+        buffer: &Bound<'py, PyAny>,
+        bounds: &Bound<'py, PyAny>,
+        finish: impl FnOnce(Csr) -> T + Send,
+    ) -> PyResult<T> {
+        let (buffer, bounds) = (Buffer::of(buffer)?, offsets(bounds)?);
+        let bytes = buffer.bytes();
+        py.detach(|| {
+            documents(bytes, &bounds).map(|texts| finish(self.featurizer.transform(&texts)))
         })
-    };
-    texts.iter().enumerate().map(string).collect()
-}
-
-/// The UTF-8 of each string, which Python keeps beside it for as long as it lives.
-fn borrow<'a>(strings: &'a [Bound<'_, PyString>]) -> PyResult<Vec<&'a str>> {
-    let utf8 = |(index, string): (usize, &'a Bound<'_, PyString>)| {
-        string.to_str().map_err(|error| {
-            if error.is_instance_of::<PyUnicodeEncodeError>(string.py()) {
-                PyValueError::new_err(format!(
-                    "texts[{index}] holds a lone surrogate, which is not Unicode text; \
-                     decode it with errors='replace'"
-                ))
-            } else {
-                error
-            }
-        })
-    };
-    strings.iter().enumerate().map(utf8).collect()
+        .map_err(|error| value_error(&error))
+    }
 }
 
 /// Hands the vectors over to numpy, uncopied.
-fn arrays(py: Python<'_>, csr: Csr) -> CsrArrays<'_> {
+fn csr_arrays(py: Python<'_>, csr: Csr) -> CsrArrays<'_> {
     (
         csr.indptr.into_pyarray(py),
         csr.indices.into_pyarray(py),
         csr.values.into_pyarray(py),
     )
+}
+
+/// Hands the vectors over to numpy, uncopied.
+fn padded_arrays(py: Python<'_>, padded: Vec<Padded>) -> PyResult<Vec<PaddedArrays<'_>>> {
+    let shape_error = |error: ShapeError| PyValueError::new_err(error.to_string());
+    let arrays = |Padded {
+                      width,
+                      rows,
+                      ids,
+                      weights,
+                  }: Padded| {
+        let shape = (rows.len(), width);
+        let ids = Array2::from_shape_vec(shape, ids).map_err(shape_error)?;
+        let weights = Array2::from_shape_vec(shape, weights).map_err(shape_error)?;
+        Ok((
+            rows.into_pyarray(py),
+            ids.into_pyarray(py),
+            weights.into_pyarray(py),
+        ))
+    };
+    padded.into_iter().map(arrays).collect()
 }
 
 /// A whole number; one too large for the machine becomes the largest (or smallest), so that limits are checked in one place.

@@ -3,14 +3,26 @@
 //! Training and serving run this same code, and the words it sees are pinned to one Unicode version, so a student
 //! meets in production the features it was fitted on. `tests/reference_features.py` is the same in plain Python.
 
+mod avx512;
+mod documents;
+mod lowercase;
 mod ngrams;
+mod padded;
 mod rows;
+mod runs;
 mod unicode;
 mod unicode_tables;
 mod words;
 
 use std::fmt;
 
+use avx512::Avx512;
+use ngrams::Shape;
+use rows::Rows;
+use words::Words;
+
+pub use documents::{DocumentsError, documents};
+pub use padded::Padded;
 pub use rows::Csr;
 
 /// How often a bucket occurs in a document, as the weight it gets before scaling.
@@ -66,49 +78,79 @@ impl std::error::Error for ConfigError {}
 /// Turns documents into rows of bucket weights. Immutable: share it between threads freely.
 #[derive(Clone, Debug)]
 pub struct Featurizer {
-    bits: u32,
-    ngram_min: u32,
-    ngram_max: u32,
+    shape: Shape,
     weighting: Weighting,
-    max_words: u32,
+    max_words: usize,
+    avx512: Option<Avx512>,
 }
 
 impl Featurizer {
-    /// A featurizer for `config`.
+    /// A featurizer for `config`, which uses what the CPU offers.
     ///
     /// # Errors
     ///
     /// If a field is outside the limits that its documentation names.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let ngram_max = within("ngram_max", config.ngram_max, 8)?;
-        Ok(Self {
+        let shape = Shape {
             bits: within("bits", config.bits, 24)?,
-            ngram_min: within("ngram_min", config.ngram_min, ngram_max)?,
-            ngram_max,
+            ngram_min: within("ngram_min", config.ngram_min, ngram_max)? as usize,
+            ngram_max: ngram_max as usize,
+        };
+        Ok(Self {
+            shape,
             weighting: config.weighting,
-            max_words: within("max_words", config.max_words, 1_000_000)?,
+            max_words: within("max_words", config.max_words, 1_000_000)? as usize,
+            avx512: Avx512::detect(),
         })
+    }
+
+    /// The same without any instruction that a CPU may lack: slower, and equal to the bit.
+    #[must_use]
+    pub fn portable(self) -> Self {
+        Self {
+            avx512: None,
+            ..self
+        }
     }
 
     /// The number of buckets.
     #[must_use]
     pub fn buckets(&self) -> u32 {
-        1 << self.bits
+        1 << self.shape.bits
     }
 
     /// The features of `texts`, one row each.
     ///
-    /// Beside its result this holds memory for the longest document and for `max_words` words.
-    pub fn transform<'a>(&self, texts: impl IntoIterator<Item = &'a str>) -> Csr {
-        let mut csr = Csr::new();
-        let mut words = words::Words::new(self.max_words as usize);
-        let mut buckets = Vec::new();
+    /// Beside its result this holds memory for `max_words` words and their n-grams and for a piece of text, whatever
+    /// the length of the documents.
+    #[must_use]
+    pub fn transform(&self, texts: &[&str]) -> Csr {
+        let features = self.likely_features(texts);
+        let mut words = Words::new(self.max_words, self.avx512);
+        let mut rows = Rows::new(texts.len(), features, self.weighting, self.avx512);
+        let (mut chain, mut buckets) = (Vec::new(), Vec::new());
         for text in texts {
             let hashes = words.hash(text);
-            ngrams::buckets(self, hashes, &mut buckets);
-            csr.push(&mut buckets, self.weighting);
+            match self.avx512 {
+                Some(avx512) => avx512.buckets(self.shape, hashes, &mut chain, &mut buckets),
+                None => ngrams::buckets(self.shape, hashes, &mut chain, &mut buckets),
+            }
+            rows.push(&mut buckets);
         }
-        csr
+        rows.finish()
+    }
+
+    /// About how many features there will be, to begin with room for them: growing costs more than the featurizing.
+    ///
+    /// Room that is never used is address space, not memory; the bound is there for huge inputs.
+    fn likely_features(&self, texts: &[&str]) -> usize {
+        // English has a word for every 5.5 bytes or so.
+        let words: usize = texts
+            .iter()
+            .map(|text| (text.len() / 5).min(self.max_words))
+            .sum();
+        (words * (self.shape.ngram_max + 1 - self.shape.ngram_min)).min(1 << 24)
     }
 }
 

@@ -1,8 +1,14 @@
 //! From the hashes of a document's words to the buckets of its n-grams.
 
-use super::Featurizer;
-
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Which n-grams count, and into how many buckets they go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) bits: u32,
+    pub(super) ngram_min: usize,
+    pub(super) ngram_max: usize,
+}
 
 /// The `SplitMix64` finaliser (Steele, Lea & Flood, OOPSLA 2014; variant 13).
 const fn mix(z: u64) -> u64 {
@@ -13,26 +19,33 @@ const fn mix(z: u64) -> u64 {
 
 /// Puts the bucket of every n-gram of `words` in `buckets`, in no particular order.
 ///
-/// The hashes of the n-grams that end at a word come from those one word shorter that end at the word before.
-pub(super) fn buckets(featurizer: &Featurizer, words: &[u64], buckets: &mut Vec<u32>) {
+/// The hash of n words comes from that of the first n - 1 of them, which stands in `chain` at the place of the first.
+#[expect(
+    clippy::inline_always,
+    reason = "the caller says which instructions it may use"
+)]
+#[inline(always)]
+pub(super) fn buckets(shape: Shape, words: &[u64], chain: &mut Vec<u64>, buckets: &mut Vec<u32>) {
+    let bucket = |hash: u64| top(hash, u64::BITS - shape.bits);
     buckets.clear();
-    let shift = u64::BITS - featurizer.bits;
-    let mut chain = words.to_vec();
-    for n in 1..=featurizer.ngram_max as usize {
-        if n > 1 {
-            // `chain[i]` becomes the hash of the n words that begin at word i.
-            chain.truncate((words.len() + 1).saturating_sub(n));
-            for (hash, &word) in chain.iter_mut().zip(words.iter().skip(n - 1)) {
-                *hash = mix(hash.wrapping_mul(GAMMA).wrapping_add(word));
-            }
+    if shape.ngram_min == 1 {
+        buckets.extend(words.iter().map(|&word| bucket(word)));
+    }
+    chain.clear();
+    chain.extend_from_slice(words);
+    for n in 2..=shape.ngram_max.min(words.len()) {
+        chain.truncate(words.len() + 1 - n);
+        for (hash, &word) in chain.iter_mut().zip(&words[n - 1..]) {
+            *hash = mix(hash.wrapping_mul(GAMMA).wrapping_add(word));
         }
-        if n >= featurizer.ngram_min as usize {
-            buckets.extend(chain.iter().map(|hash| top(*hash, shift)));
+        if n >= shape.ngram_min {
+            buckets.extend(chain.iter().map(|&hash| bucket(hash)));
         }
     }
 }
 
 /// The bits of `hash` above the lowest `shift`, of which there are at most 24.
+#[inline]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "bits <= 24, so what is left fits"

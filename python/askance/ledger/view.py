@@ -1,0 +1,109 @@
+"""The ledger as a view of the queries and labels topics: what Kafka adds to it.
+
+Rows and the offsets they were read up to are one transaction, so a restart goes on where the rows end, and a lost file
+is rebuilt by reading the topics again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from askance.ledger.sqlite import QUERY_COLUMNS, SqliteLedger, query_row
+from askance.records import Answer, Coordinates, Label, Outcome, Query, Settled
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+
+class ViewLedger(SqliteLedger):
+    """A `SqliteLedger` that is filled from topics and whose own labels wait to be published.
+
+    A lane is a partition of the queries topic; a query's lane is its document's partition modulo `lanes`, and its
+    label goes to the same partition of the labels topic.
+    """
+
+    lanes: int = 1
+    owned: frozenset[int] = frozenset()
+    """The lanes whose queries `reserve` may take: those the group has assigned to this worker, once caught up."""
+
+    def offsets(self) -> dict[tuple[str, int], int]:
+        """By (topic, partition): the next offset to read."""
+        return {key: progress.next_offset for key, progress in self.progress().items()}
+
+    def ingest(
+        self, queries: Sequence[Query], settled: Sequence[Settled], offsets: Mapping[tuple[str, int], int]
+    ) -> None:
+        """Store what the topics say and how far they were read, in one transaction; what is known already is left.
+
+        What has ended on the topic has ended here, and is not published again.
+        """
+        with self._writing() as connection:
+            connection.executemany(
+                f"INSERT INTO queries ({QUERY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
+                " ON CONFLICT DO NOTHING",
+                [query_row(query) for query in (*queries, *(each.query for each in settled))],
+            )
+            for each in settled:
+                self._insert_label(connection, each.label, published=True)
+            self._mark_published(connection, settled)
+            connection.executemany(
+                "INSERT INTO progress VALUES (?, ?, ?, 0, 0, 0, NULL)"
+                " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
+                [(*key, offset) for key, offset in offsets.items()],
+            )
+
+    def reserve(self, limit: int) -> list[Query]:
+        """Like `SqliteLedger.reserve`, of the owned lanes."""
+        if not self.owned:
+            return []
+        lanes = ", ".join(str(int(lane)) for lane in sorted(self.owned))
+        return self._reserve(limit, f" AND partition % {int(self.lanes)} IN ({lanes})")
+
+    def settle(self, labels: Sequence[Label]) -> None:
+        """Like `SqliteLedger.settle`, but a query that has ended on the topic meanwhile is left as it is."""
+        with self._writing() as connection:
+            for label in labels:
+                self._insert_label(connection, label, published=False)
+
+    def unpublished(self, lane: int, limit: int) -> list[Settled]:
+        """What has ended here of a lane and is not on the topic yet, oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                'SELECT queries.topic, queries.partition, queries."offset", document_id, text, predicted,'
+                " queries.confidence, uncertainty, propensity, version, seed,"
+                " outcome, label, teacher, latency_seconds,"
+                " raw, labels.confidence, confidence_source, error, prompt_tokens, completion_tokens"
+                " FROM labels JOIN queries ON queries.number = labels.query"
+                " WHERE published = 0 AND partition % ? = ? ORDER BY labels.number LIMIT ?",
+                (self.lanes, lane, limit),
+            ).fetchall()
+        return [_settled(row) for row in rows]
+
+    def published(self, settled: Sequence[Settled]) -> None:
+        """These stand on the topic now."""
+        with self._writing() as connection:
+            self._mark_published(connection, settled)
+
+    def _mark_published(self, connection: sqlite3.Connection, settled: Sequence[Settled]) -> None:
+        connection.executemany(
+            "UPDATE labels SET published = 1 WHERE query ="
+            ' (SELECT number FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?)',
+            [each.query.coordinates for each in settled],
+        )
+
+
+def _settled(row: tuple[Any, ...]) -> Settled:
+    query = Query(Coordinates(*row[:3]), *row[3:11])
+    outcome, label, teacher, latency = row[11:15]
+    return Settled(
+        query,
+        Label(
+            coordinates=query.coordinates,
+            outcome=Outcome(outcome),
+            label=label,
+            teacher=teacher or "",
+            answer=Answer(*row[15:]),
+            latency_seconds=latency or 0.0,
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Streams on Kafka: the one home of aiokafka."""

@@ -1,0 +1,174 @@
+"""Documents in; predictions, queries and dead letters out.
+
+Owns exactly-once on Kafka: of each partition, a batch's outputs and its offset are one transaction of the partition's
+own producer (see `membership`). At least once, the offset is committed, under the group's generation, after every
+output is acknowledged. Records fetched under an ended lease are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from aiokafka import TopicPartition
+
+from askance.codec import encode_query
+from askance.records import Coordinates, Record
+from askance.stream.kafka.membership import Membership
+from askance.stream.kafka.produce import Outgoing, partitions_of, send
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+    from askance.config import KafkaConfig
+    from askance.records import DeadLetter, Delivery, Position
+    from askance.telemetry import Telemetry
+
+    _Outputs = Mapping[tuple[str, int], Mapping[str, Sequence[Outgoing]]]
+
+
+class KafkaStream:
+    """Implements `protocols.Source` and `protocols.Sink`; `start` first, `aclose` last.
+
+    `on_assigned` hears the share of all the documents' partitions that this worker holds, for budgets per second.
+    """
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        *,
+        telemetry: Telemetry,
+        clock: Callable[[], float],
+        on_assigned: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        self._config = config
+        self._on_assigned = on_assigned
+        self._is_exactly_once = config.delivery == "exactly_once"
+        self._widths: dict[str, int] = {}
+        self._membership = Membership(
+            config,
+            group=config.group.id,
+            topics=config.documents,
+            transactional=self._is_exactly_once,
+            prepare=self._prepare,
+            telemetry=telemetry,
+            clock=clock,
+        )
+
+    async def start(self) -> None:
+        """Join the group; raises `StreamError`."""
+        await self._membership.start()
+
+    async def aclose(self) -> None:
+        """Leave the group; a delivery under way is finished first."""
+        await self._membership.aclose()
+
+    async def _prepare(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
+        shared = self._membership.shared
+        topics = (self._config.predictions, self._config.queries, self._config.dead_letters)
+        self._widths = {topic: await partitions_of(shared, topic) for topic in topics}
+        for tp in partitions:
+            # What was fetched before the fence may be older than the last owner's last commit.
+            committed = await consumer.committed(tp)
+            if committed is not None:
+                consumer.seek(tp, committed)
+        total = sum(len(consumer.partitions_for_topic(topic) or ()) for topic in self._config.documents)
+        self._on_assigned(len(partitions) / total if total else 0.0)
+
+    async def fetch(self, *, max_records: int, max_wait_seconds: float) -> Sequence[Record]:
+        """See `protocols.Source`; a topic has no end, so this never returns None."""
+        poll = await self._membership.poll(max_records=max_records, max_wait_seconds=max_wait_seconds)
+        return [_record(record, poll.lease) for records in poll.records.values() for record in records]
+
+    async def deliver(self, delivery: Delivery) -> Sequence[Position]:
+        """See `protocols.Sink`."""
+        membership = self._membership
+        async with membership.holding:
+            fresh = [position for position in delivery.positions if position.lease == membership.lease]
+            if not fresh or not membership.is_sound:
+                return []
+            outputs = self._outputs(delivery)
+            if self._is_exactly_once:
+                parts = [[position] for position in fresh]
+                work = [self._transaction(position, outputs) for position in fresh]
+            else:
+                parts = [fresh]
+                work = [self._acknowledged(fresh, outputs)]
+            results = await asyncio.gather(*work, return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    membership.fail(result)
+            return [
+                position for part, result in zip(parts, results, strict=True) if result is None for position in part
+            ]
+
+    def _outputs(self, delivery: Delivery) -> _Outputs:
+        """Of each input partition, the records of each output topic."""
+        config = self._config
+        outputs: defaultdict[tuple[str, int], defaultdict[str, list[Outgoing]]] = defaultdict(lambda: defaultdict(list))
+        for record, value in delivery.predictions:
+            outputs[record.coordinates[:2]][config.predictions].append(_beside(record, value))
+        if delivery.queries:
+            records = {record.coordinates: record for record, _ in delivery.predictions}
+            for query in delivery.queries:
+                value = encode_query(query)
+                outputs[query.coordinates[:2]][config.queries].append(_beside(records[query.coordinates], value))
+        for letter in delivery.dead_letters:
+            outputs[letter.record.coordinates[:2]][config.dead_letters].append(dead(letter))
+        return outputs
+
+    async def _transaction(self, position: Position, outputs: _Outputs) -> None:
+        tp = TopicPartition(position.topic, position.partition)
+        client = self._membership.producer(tp)
+        await client.begin_transaction()
+        await self._send(client, position, outputs)
+        await client.send_offsets_to_transaction({tp: position.next_offset}, self._config.group.id)
+        await client.commit_transaction()
+
+    async def _acknowledged(self, positions: Sequence[Position], outputs: _Outputs) -> None:
+        await asyncio.gather(*(self._send(self._membership.shared, position, outputs) for position in positions))
+        await self._membership.consumer.commit(
+            {TopicPartition(position.topic, position.partition): position.next_offset for position in positions}
+        )
+
+    async def _send(self, client: AIOKafkaProducer, position: Position, outputs: _Outputs) -> None:
+        acknowledgements: list[asyncio.Future[Any]] = []
+        for topic, records in outputs[position.topic, position.partition].items():
+            partition = position.partition % self._widths[topic]
+            acknowledgements += await send(client, topic, partition, records)
+        await asyncio.gather(*acknowledgements)
+
+
+def _record(record: Any, lease: int) -> Record:
+    return Record(
+        coordinates=Coordinates(record.topic, record.partition, record.offset),
+        value=record.value,
+        key=record.key,
+        headers=record.headers,
+        timestamp_ms=record.timestamp,
+        lease=lease,
+    )
+
+
+def _beside(record: Record, value: bytes) -> Outgoing:
+    """An output with its document's key, headers (a `traceparent` among them) and time."""
+    return Outgoing(record.key, value, record.headers, record.timestamp_ms)
+
+
+def dead(letter: DeadLetter) -> Outgoing:
+    """The record as it came, with where it came from and why it could not be processed in its headers."""
+    record = letter.record
+    headers = {
+        "askance-topic": record.coordinates.topic,
+        "askance-partition": str(record.coordinates.partition),
+        "askance-offset": str(record.coordinates.offset),
+        "askance-reason": letter.reason,
+        "askance-detail": letter.detail[:1000],
+    }
+    added = tuple((name, value.encode()) for name, value in headers.items())
+    # A record needs a key or a value; one that had neither is kept by its headers.
+    value = b"" if record.value is None and record.key is None else record.value
+    return Outgoing(record.key, value, (*record.headers, *added), record.timestamp_ms)

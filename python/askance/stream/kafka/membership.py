@@ -1,0 +1,287 @@
+"""A place in a consumer group, with a fencing producer for every partition held.
+
+Owns two invariants. Nothing is committed for a revoked partition: a rebalance waits for the delivery under way, then
+ends the lease under which everything before was fetched. And a zombie can move nothing: whoever is assigned a partition
+starts the producer whose transactional id is made of the group, the topic and the partition *before* it reads where to
+begin, which fences every earlier owner whatever that one believes of its membership (aiokafka has no KIP-447, and with
+one id a process an evicted member's transaction would be accepted).
+
+Whatever goes wrong, one recovery serves: everything is closed and built anew, and reading goes on from what is
+committed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    UnsupportedCodecError,
+)
+
+from askance.errors import StreamError
+from askance.stream.kafka.client import connection
+from askance.stream.kafka.produce import producer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from aiokafka import AIOKafkaProducer
+
+    from askance.config import KafkaConfig
+    from askance.telemetry import Telemetry
+
+_logger = logging.getLogger(__name__)
+
+# What a client may throw when a broker, the network or the group's membership fails: aiokafka asserts its own state
+# transitions, which a transaction that failed half-way breaks.
+TROUBLE = (KafkaError, OSError, TimeoutError, AssertionError)
+_FATAL = (
+    AuthenticationFailedError,
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    UnsupportedCodecError,
+)
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 10.0
+# A hung connection is no progress: closing is given up after so long, and the remains are left to the garbage.
+_CLOSE_SECONDS = 10.0
+_FETCH_BYTES = 8 * 1024 * 1024
+
+
+class Poll(NamedTuple):
+    """What came, by partition, and the lease under which it did."""
+
+    records: Mapping[TopicPartition, Sequence[Any]]
+    lease: int
+
+
+class Membership:
+    """Holds the consumer and the producers; `start` first, `aclose` last, everything on one event loop.
+
+    `prepare` is awaited after every assignment, when former owners are fenced and before anything is polled: it sets
+    the positions. `holding` is held while something is being made durable; a rebalance waits for it.
+    """
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        *,
+        group: str,
+        topics: Sequence[str],
+        transactional: bool,
+        prepare: Callable[[AIOKafkaConsumer, Sequence[TopicPartition]], Awaitable[None]],
+        telemetry: Telemetry,
+        clock: Callable[[], float],
+    ) -> None:
+        self._config = config
+        self._group = group
+        self._topics = list(topics)
+        self._transactional = transactional
+        self._prepare = prepare
+        self._telemetry = telemetry
+        self._clock = clock
+        self._consumer: AIOKafkaConsumer | None = None
+        self._shared: AIOKafkaProducer | None = None
+        self._producers: dict[TopicPartition, AIOKafkaProducer] = {}
+        self._ready = asyncio.Event()
+        self._trouble: BaseException | None = None
+        self._progress_at = clock()
+        self.holding = asyncio.Lock()
+        self.lease = 1
+
+    @property
+    def group(self) -> str:
+        """The consumer group's name."""
+        return self._group
+
+    @property
+    def held(self) -> frozenset[TopicPartition]:
+        """The partitions whose producers are ready; empty when not transactional."""
+        return frozenset(self._producers)
+
+    @property
+    def is_sound(self) -> bool:
+        """False once something has failed, until everything is built anew."""
+        return self._trouble is None
+
+    @property
+    def consumer(self) -> AIOKafkaConsumer:
+        """The consumer; raises `StreamError` when closed."""
+        if self._consumer is None:
+            msg = "the Kafka stream is closed"
+            raise StreamError(msg)
+        return self._consumer
+
+    @property
+    def shared(self) -> AIOKafkaProducer:
+        """The idempotent producer that is no partition's; raises `StreamError` when closed."""
+        if self._shared is None:
+            msg = "the Kafka stream is closed"
+            raise StreamError(msg)
+        return self._shared
+
+    def producer(self, tp: TopicPartition) -> AIOKafkaProducer:
+        """The producer that fences `tp`."""
+        return self._producers[tp]
+
+    def fail(self, exc: BaseException) -> None:
+        """Note a failure: the next `poll` builds everything anew. Raises `StreamError` when that could not help."""
+        if isinstance(exc, _FATAL):
+            raise self._translated(exc) from exc
+        if not isinstance(exc, TROUBLE):
+            raise exc
+        self._trouble = exc
+
+    async def start(self) -> None:
+        """Join the group; raises `StreamError` when the brokers cannot be reached, refuse, or lack a topic."""
+        try:
+            await self._build()
+        except TROUBLE as exc:
+            await self._close()
+            raise self._translated(exc) from exc
+
+    async def aclose(self) -> None:
+        """Leave the group, after whatever is being made durable."""
+        async with self.holding:
+            await self._close()
+
+    async def poll(self, *, max_records: int, max_wait_seconds: float) -> Poll:
+        """The next records; empty when none came in time, while a rebalance is on, or after a failure."""
+        nothing = Poll({}, 0)
+        if not self.is_sound:
+            await self._rebuild()
+        if not self._ready.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ready.wait(), max(max_wait_seconds, 0.05))
+            return nothing
+        lease = self.lease
+        try:
+            wait_ms = max(1, int(max_wait_seconds * 1000))
+            records = await self.consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
+            if not records:
+                await self._check_for_a_stall()
+        except TROUBLE as exc:
+            self.fail(exc)
+            return nothing
+        if not records or lease != self.lease or not self._ready.is_set():
+            return nothing
+        self._progress_at = self._clock()
+        return Poll(records, lease)
+
+    async def revoked(self, partitions: Iterable[TopicPartition]) -> None:
+        """Finish what is being made durable, then end the lease."""
+        self._ready.clear()
+        async with self.holding:
+            self.lease += 1
+            producers = [self._producers.pop(tp) for tp in set(partitions) & set(self._producers)]
+        await asyncio.gather(*(client.stop() for client in producers), return_exceptions=True)
+
+    async def assigned(self, partitions: Iterable[TopicPartition]) -> None:
+        """Fence former owners, then begin where they have verifiably ended."""
+        partitions = list(partitions)
+        try:
+            if self._transactional:
+                await asyncio.gather(*(self._fence(tp) for tp in partitions))
+            await self._prepare(self.consumer, partitions)
+        except (*TROUBLE, StreamError) as exc:
+            # Raising here would only be logged by aiokafka.
+            self._trouble = exc
+        self._progress_at = self._clock()
+        self._ready.set()
+
+    async def _fence(self, tp: TopicPartition) -> None:
+        client = producer(self._config, f"{self._group}-{tp.topic}-{tp.partition}")
+        self._producers[tp] = client
+        await client.start()
+
+    async def _build(self) -> None:
+        config = self._config
+        self._trouble = None
+        self._shared = producer(config, None)
+        await self._shared.start()
+        self._consumer = AIOKafkaConsumer(
+            **connection(config),
+            group_id=self._group,
+            group_instance_id=config.group.instance.id,
+            enable_auto_commit=False,
+            auto_offset_reset=config.auto.offset.reset,
+            isolation_level="read_committed",
+            session_timeout_ms=config.session.timeout.ms,
+            heartbeat_interval_ms=max(1, config.session.timeout.ms // 4),
+            rebalance_timeout_ms=config.rebalance.timeout.ms,
+            max_partition_fetch_bytes=_FETCH_BYTES,
+        )
+        self._consumer.subscribe(self._topics, listener=_Listener(self))
+        await self._consumer.start()
+        self._progress_at = self._clock()
+
+    async def _close(self) -> None:
+        self.lease += 1
+        self._ready.clear()
+        clients = [client for client in (self._consumer, self._shared, *self._producers.values()) if client is not None]
+        self._consumer, self._shared, self._producers = None, None, {}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await asyncio.gather(*(client.stop() for client in clients), return_exceptions=True)
+
+    async def _rebuild(self) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            cause = self._trouble
+            _logger.warning("the connection to Kafka is built anew: %s: %s", type(cause).__name__, cause)
+            self._telemetry.rebuilds.inc()
+            async with self.holding:
+                await self._close()
+            try:
+                async with asyncio.timeout(self._config.rebalance.timeout.ms / 1000):
+                    await self._build()
+            except TROUBLE as exc:
+                self.fail(exc)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            else:
+                return
+
+    async def _check_for_a_stall(self) -> None:
+        limit = self._config.stall_seconds
+        if self._clock() - self._progress_at < limit:
+            return
+        partitions = list(self.consumer.assignment())
+        async with asyncio.timeout(limit):
+            ends = await self.consumer.end_offsets(partitions)
+            lag = sum([max(0, ends[tp] - await self.consumer.position(tp)) for tp in partitions])
+        self._progress_at = self._clock()
+        if lag:
+            self._trouble = TimeoutError(f"{lag} records behind, and none came for {limit:g} s")
+
+    def _translated(self, exc: BaseException) -> StreamError:
+        detail = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+        return StreamError(
+            f"Kafka at {self._config.bootstrap.servers} cannot be used: {detail}; check the brokers, the rights and "
+            "kafka.* in `askance config show`"
+        )
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is not typed
+    def __init__(self, membership: Membership) -> None:
+        self._membership = membership
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        await self._membership.revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        await self._membership.assigned(assigned)

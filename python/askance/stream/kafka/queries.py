@@ -1,0 +1,215 @@
+"""Queries in, labels out: what lets `teach` and `train` work on topics.
+
+Owns that each query's label is produced once: a lane (a partition of the queries topic, and of the labels topic) is
+asked about only by the member that holds it, after that one has fenced its predecessors and read everything they had
+published; labels are settled in the ledger first and then produced in transactions of the lane's own producer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from askance.codec import decode_query, decode_settled, encode_settled
+from askance.errors import StreamError
+from askance.records import Coordinates, DeadLetter, Reason, Record
+from askance.stream.kafka.client import connection
+from askance.stream.kafka.documents import dead
+from askance.stream.kafka.membership import TROUBLE, Membership
+from askance.stream.kafka.produce import Outgoing, partitions_of, send
+from askance.stream.kafka.topics import partition_count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from askance.config import KafkaConfig
+    from askance.protocols import LedgerView
+    from askance.records import Query, Settled
+    from askance.telemetry import Telemetry
+
+_logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
+_POLL_SECONDS = 0.1
+_MOST_RECORDS = 2_000
+_PUBLISHED_AT_ONCE = 500
+_PAUSE_SECONDS = 1.0
+
+
+class LaneWorker:
+    """Keeps a `teach` worker's ledger filled from the queries topic, and publishes what it settles."""
+
+    def __init__(
+        self, config: KafkaConfig, ledger: LedgerView, *, telemetry: Telemetry, clock: Callable[[], float]
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._telemetry = telemetry
+        self._membership = Membership(
+            config,
+            group=f"{config.group.id}-teach",
+            topics=[config.queries],
+            transactional=True,
+            prepare=self._prepare,
+            telemetry=telemetry,
+            clock=clock,
+        )
+
+    async def start(self) -> None:
+        """Join the group; raises `StreamError`."""
+        await self._membership.start()
+
+    async def aclose(self) -> None:
+        """Publish what is settled, then leave the group."""
+        await self._publish()
+        await self._membership.aclose()
+
+    async def run(self) -> None:
+        """Fill and publish until cancelled; raises `StreamError` when that cannot go on."""
+        while True:
+            poll = await self._membership.poll(max_records=_MOST_RECORDS, max_wait_seconds=_POLL_SECONDS)
+            for tp, records in poll.records.items():
+                await self._ingest(tp, records)
+            await self._publish()
+
+    async def _prepare(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
+        config, shared = self._config, self._membership.shared
+        lanes = await partitions_of(shared, config.queries)
+        if (width := await partitions_of(shared, config.labels)) != lanes:
+            msg = (
+                f"{config.queries} has {lanes} partitions and {config.labels} {width}; they must have as many: make "
+                "them with `askance topics create`"
+            )
+            raise StreamError(msg)
+        self._ledger.owned = frozenset()
+        self._ledger.lanes = lanes
+        await catch_up(config, self._ledger, [tp.partition for tp in partitions])
+        offsets = await asyncio.to_thread(self._ledger.offsets)
+        for tp in partitions:
+            if (offset := offsets.get((tp.topic, tp.partition))) is not None:
+                consumer.seek(tp, offset)
+            else:
+                # Not the group's committed offset: this ledger has seen nothing of the lane yet.
+                await consumer.seek_to_beginning(tp)
+        self._ledger.owned = frozenset(tp.partition for tp in partitions)
+
+    async def _ingest(self, tp: TopicPartition, records: Sequence[Any]) -> None:
+        queries, broken = _decoded(records, decode_query)
+        for letter in broken:
+            self._telemetry.dead_letters.labels(reason=letter.reason).inc()
+            await asyncio.gather(*await send(self._membership.shared, self._config.dead_letters, 0, [dead(letter)]))
+        end = {(tp.topic, tp.partition): records[-1].offset + 1}
+        await asyncio.to_thread(self._ledger.ingest, queries, [], end)
+
+    async def _publish(self) -> None:
+        membership = self._membership
+        async with membership.holding:
+            # A lane that is being taken away has no producer any more.
+            self._ledger.owned &= frozenset(tp.partition for tp in membership.held)
+            if not membership.is_sound:
+                return
+            try:
+                for tp in membership.held:
+                    settled = await asyncio.to_thread(self._ledger.unpublished, tp.partition, _PUBLISHED_AT_ONCE)
+                    if settled:
+                        await self._transaction(tp, settled)
+            except TROUBLE as exc:
+                membership.fail(exc)
+
+    async def _transaction(self, tp: TopicPartition, settled: Sequence[Settled]) -> None:
+        client = self._membership.producer(tp)
+        offsets = await asyncio.to_thread(self._ledger.offsets)
+        await client.begin_transaction()
+        outgoing = [Outgoing(_key(each.query), encode_settled(each), (), None) for each in settled]
+        await asyncio.gather(*await send(client, self._config.labels, tp.partition, outgoing))
+        # The group's offset moves along for whoever watches the lag; what was read is remembered by the ledger.
+        await client.send_offsets_to_transaction({tp: offsets[tp.topic, tp.partition]}, self._membership.group)
+        await client.commit_transaction()
+        await asyncio.to_thread(self._ledger.published, settled)
+
+
+class LabelView:
+    """Keeps a `train` worker's ledger a materialised view of the labels topic; it joins no group."""
+
+    def __init__(self, config: KafkaConfig, ledger: LedgerView) -> None:
+        self._config = config
+        self._ledger = ledger
+
+    async def run(self) -> None:
+        """Fill until cancelled; a broker that is away is waited for. Raises `StreamError` without the topic."""
+        while True:
+            try:
+                await self._follow()
+            except TROUBLE as exc:
+                _logger.warning("the labels topic cannot be read, trying again: %s: %s", type(exc).__name__, exc)
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _follow(self) -> None:
+        async with _reader(self._config) as consumer:
+            lanes = await partition_count(self._config, self._config.labels)
+            await _assign(consumer, self._config, self._ledger, range(lanes))
+            while True:
+                records = await consumer.getmany(timeout_ms=1000, max_records=_MOST_RECORDS)
+                for tp, found in records.items():
+                    await _ingest_labels(self._ledger, tp, found)
+
+
+async def catch_up(config: KafkaConfig, ledger: LedgerView, lanes: Sequence[int]) -> None:
+    """Read these lanes of the labels topic from where the ledger stands up to their present ends."""
+    async with _reader(config) as consumer:
+        partitions = await _assign(consumer, config, ledger, lanes)
+        ends = await consumer.end_offsets(partitions)
+        while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
+            records = await consumer.getmany(timeout_ms=200, max_records=_MOST_RECORDS)
+            for tp, found in records.items():
+                await _ingest_labels(ledger, tp, found)
+
+
+def _reader(config: KafkaConfig) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        **connection(config),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
+
+
+async def _assign(
+    consumer: AIOKafkaConsumer, config: KafkaConfig, ledger: LedgerView, lanes: Sequence[int]
+) -> list[TopicPartition]:
+    partitions = [TopicPartition(config.labels, lane) for lane in lanes]
+    consumer.assign(partitions)
+    offsets = await asyncio.to_thread(ledger.offsets)
+    for tp in partitions:
+        if (offset := offsets.get((tp.topic, tp.partition))) is not None:
+            consumer.seek(tp, offset)
+    return partitions
+
+
+async def _ingest_labels(ledger: LedgerView, tp: TopicPartition, records: Sequence[Any]) -> None:
+    settled, broken = _decoded(records, decode_settled)
+    for letter in broken:
+        _logger.error("%s holds what is no label: %s", letter.record.coordinates, letter.detail)
+    await asyncio.to_thread(ledger.ingest, [], settled, {(tp.topic, tp.partition): records[-1].offset + 1})
+
+
+def _decoded(records: Sequence[Any], decode: Callable[[bytes], _T]) -> tuple[list[_T], list[DeadLetter]]:
+    found: list[_T] = []
+    broken: list[DeadLetter] = []
+    for record in records:
+        try:
+            found.append(decode(record.value or b""))
+        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+            coordinates = Coordinates(record.topic, record.partition, record.offset)
+            original = Record(coordinates, record.value, record.key, record.headers, record.timestamp)
+            broken.append(DeadLetter(original, Reason.INVALID_JSON, str(exc)))
+    return found, broken
+
+
+def _key(query: Query) -> bytes:
+    topic, partition, offset = query.coordinates
+    return f"{topic}/{partition}/{offset}".encode()

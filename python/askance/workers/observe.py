@@ -1,0 +1,98 @@
+"""Looks on: how many queries wait for the teacher, where the run stands, and what it came to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from askance.errors import LedgerError
+from askance.records import LabelCounts
+from askance.rules.estimate import estimate_agreement
+from askance.summary import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from askance.manifest import Estimate
+    from askance.protocols import Ledger
+    from askance.records import Labelled
+    from askance.student.slot import Slot
+    from askance.telemetry import Telemetry
+
+_logger = logging.getLogger(__name__)
+_INTERVAL_SECONDS = 1.0
+_AGREEMENT_WINDOW = 500
+
+
+class Observer:
+    """Reads the ledger about once a second; what it last saw is at hand without waiting.
+
+    `ledger` is None where the worker has none (`classify` on Kafka): then nothing is known of queries and labels.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger | None,
+        slot: Slot,
+        telemetry: Telemetry,
+        clock: Callable[[], float],
+        listener: Callable[[Snapshot], None] | None,
+    ) -> None:
+        self._ledger = ledger
+        self._slot = slot
+        self._telemetry = telemetry
+        self._clock = clock
+        self._listener = listener
+        self._counts = LabelCounts()
+        self._agreement: Estimate | None = None
+        self._started = clock()
+        self._before = (self._started, 0)
+
+    def backlog(self) -> int:
+        """How many queries waited for the teacher, or for its answer, when last looked at."""
+        return self._counts.pending + self._counts.asked
+
+    async def run(self) -> None:
+        """Look on until cancelled; a ledger that fails is warned of once and then no longer read."""
+        while True:
+            if self._ledger is not None:
+                try:
+                    await self._read(self._ledger)
+                except LedgerError as exc:
+                    _logger.warning("the ledger cannot be looked at any more: %s", exc)
+                    self._ledger = None
+            self._telemetry.pending.set(self.backlog())
+            if self._listener is not None:
+                self._listener(self._snapshot())
+            await asyncio.sleep(_INTERVAL_SECONDS)
+
+    async def _read(self, ledger: Ledger) -> None:
+        before = self._counts.labelled
+        self._counts = await asyncio.to_thread(ledger.counts)
+        if self._counts.labelled != before and self._listener is not None:
+            self._agreement = stream_agreement(await asyncio.to_thread(ledger.labelled, _AGREEMENT_WINDOW))
+
+    def _snapshot(self) -> Snapshot:
+        telemetry = self._telemetry
+        now, documents = self._clock(), int(telemetry.value("askance_documents_total"))
+        rate = (documents - self._before[1]) / max(now - self._before[0], 1e-9)
+        self._before = (now, documents)
+        return Snapshot(
+            seconds=now - self._started,
+            documents=documents,
+            accepted=int(telemetry.value("askance_accepted_total")),
+            dead_letters=telemetry.dead_letter_total(),
+            documents_per_second=rate,
+            labels=self._counts,
+            version=self._slot.student.version if self._slot.student else None,
+            swaps=int(telemetry.value("askance_swaps_total")),
+            agreement=self._agreement,
+        )
+
+
+def stream_agreement(rows: Sequence[Labelled]) -> Estimate | None:
+    """Agreement of predictions with the teacher over labelled documents, each counted 1/propensity times."""
+    judged = [row for row in rows if row.predicted is not None]
+    return estimate_agreement([row.predicted == row.label for row in judged], [row.propensity for row in judged])

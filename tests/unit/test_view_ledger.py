@@ -1,0 +1,91 @@
+"""The ledger as a view of topics: in any order, any number of times, and rebuilt from nothing, it comes to the same."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from askance.ledger.view import ViewLedger
+from askance.records import Answer, Coordinates, Label, LabelCounts, Outcome, Query, Settled
+
+
+def query(offset: int, partition: int = 0) -> Query:
+    return Query(Coordinates("t", partition, offset), f"d{offset}", "text", "a", 0.5, 0.25, 0.125, "v1", 7)
+
+
+def settled(offset: int, partition: int = 0, outcome: Outcome = Outcome.LABELLED) -> Settled:
+    asked = query(offset, partition)
+    label = "b" if outcome is Outcome.LABELLED else None
+    return Settled(asked, Label(asked.coordinates, outcome, label, "m", Answer("b", 0.9, "stated", None, 3, 1), 0.5))
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> ViewLedger:
+    ledger = ViewLedger(tmp_path / "view.db")
+    ledger.lanes = 4
+    return ledger
+
+
+def test_a_label_needs_no_query_before_it(ledger: ViewLedger) -> None:
+    ledger.ingest([], [settled(1)], {("labels", 0): 1})
+    ledger.ingest([query(1), query(2)], [], {("queries", 0): 2})
+    assert ledger.counts() == LabelCounts(pending=1, labelled=1)
+    assert [row.coordinates.offset for row in ledger.labelled()] == [1]
+    assert ledger.offsets() == {("labels", 0): 1, ("queries", 0): 2}
+
+
+def test_any_order_and_any_repetition_come_to_the_same(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    counts = set()
+    for run in range(10):
+        ledger = ViewLedger(tmp_path / f"{run}.db")
+        events: list[tuple[list[Query], list[Settled]]] = [([query(n)], []) for n in range(20)]
+        events += [([], [settled(n, outcome=Outcome.INVALID if n % 3 else Outcome.LABELLED)]) for n in range(10)]
+        events += rng.sample(events, 10)
+        rng.shuffle(events)
+        for queries, labels in events:
+            ledger.ingest(queries, labels, {})
+        counts.add(ledger.counts())
+        assert ledger.unpublished(0, 100) == []
+        ledger.close()
+    assert counts == {LabelCounts(pending=10, labelled=4, invalid=6)}
+
+
+def test_only_owned_lanes_are_asked(ledger: ViewLedger) -> None:
+    ledger.ingest([query(n, partition=n) for n in range(8)], [], {})
+    assert ledger.reserve(10) == []
+    ledger.owned = frozenset({1, 2})
+    assert [q.coordinates.partition for q in ledger.reserve(10)] == [1, 2, 5, 6]
+
+
+def test_a_settled_label_waits_to_be_published_whole(ledger: ViewLedger) -> None:
+    ledger.ingest([query(1, 1), query(2, 5), query(3, 2)], [], {})
+    ledger.owned = frozenset(range(4))
+    ledger.reserve(3)
+    ledger.settle([settled(1, 1).label, settled(2, 5, Outcome.INVALID).label, settled(3, 2).label])
+    waiting = ledger.unpublished(1, 10)
+    assert waiting == [settled(1, 1), settled(2, 5, Outcome.INVALID)]
+    ledger.published(waiting[:1])
+    assert ledger.unpublished(1, 10) == waiting[1:]
+    assert ledger.unpublished(2, 10) == [settled(3, 2)]
+
+
+def test_what_ended_on_the_topic_is_neither_asked_nor_published_again(ledger: ViewLedger) -> None:
+    ledger.owned = frozenset(range(4))
+    ledger.ingest([query(1), query(2), query(3)], [], {})
+    ledger.reserve(2)
+    ledger.settle([settled(1).label])
+    # A former owner had published all three before it died.
+    ledger.ingest([], [settled(1), settled(2), settled(3)], {})
+    assert ledger.reserve(10) == []
+    assert ledger.unpublished(0, 10) == []
+    assert ledger.counts() == LabelCounts(labelled=3)
+
+
+def test_an_orphan_is_published_as_lost(ledger: ViewLedger) -> None:
+    ledger.owned = frozenset({0})
+    ledger.ingest([query(1)], [], {})
+    ledger.reserve(1)
+    assert ledger.abandon_orphans() == 1
+    [lost] = ledger.unpublished(0, 10)
+    assert lost.label.outcome is Outcome.LOST
