@@ -60,9 +60,9 @@ def measure(folder: Path, name: str, *, splits: int, hashed_splits: int) -> dict
         strictly = sum(one["strict_agreement"] < TARGET for one in outcomes)
         print(
             f"  {kind:8} {count} splits, {time.perf_counter() - started:.0f} s: student agrees on "
-            f"{mean['student']:.1%}, serves {mean['served']:.1%} (strict {mean['strict_served']:.1%}); served answers agree on "
-            f"{mean['agreement']:.2%}, the student's among them {mean['own']:.2%}; with gold {mean['gold']:.1%}; "
-            f"broken in {broken} (strict {strictly}) of {count}",
+            f"{mean['student']:.1%}, serves {mean['served']:.1%} (strict {mean['strict_served']:.1%}); "
+            f"served answers agree on {mean['agreement']:.2%}, the student's among them {mean['own']:.2%}; "
+            f"with gold {mean['gold']:.1%}; broken in {broken} (strict {strictly}) of {count}",
             flush=True,
         )
         figures[kind] = {"served": round(mean["served"], 3), "broken": broken, "splits": count}

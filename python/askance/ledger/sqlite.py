@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 from askance.errors import LedgerError
 from askance.ledger.schema import connect, transaction
-from askance.records import Coordinates, LabelCounts, Labelled, Outcome, Progress, Query
+from askance.ledger.tallies import add_tallies, read_tallies
+from askance.records import Coordinates, Judged, LabelCounts, Labelled, Outcome, Progress, Query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from askance.records import Label, Position
+    from askance.records import Label, Position, Tally
 
 QUERY_COLUMNS = (
     'topic, partition, "offset", document_id, text, predicted, confidence, uncertainty, propensity, version, seed'
@@ -85,6 +86,24 @@ class SqliteLedger:
                     for position in positions
                 ],
             )
+            add_tallies(connection, positions)
+
+    def tallies(self) -> list[Tally]:
+        """What was counted of all documents, by block of offsets and version."""
+        with self._reading() as connection:
+            return read_tallies(connection)
+
+    def judged(self, *, since: int = 0, newest: int | None = None) -> list[Judged]:
+        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                'SELECT topic, partition, "offset", document_id, predicted, version, propensity, queries.confidence,'
+                " status, label FROM queries LEFT JOIN labels ON labels.query = queries.number"
+                ' WHERE "offset" >= ? ORDER BY queries.number DESC LIMIT ?',
+                (since, -1 if newest is None else newest),
+            ).fetchall()
+        rows.reverse()
+        return [Judged(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
 
     def progress(self) -> dict[tuple[str, int], Progress]:
         """By (topic, partition): how far the stream is done."""
