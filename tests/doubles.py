@@ -93,6 +93,8 @@ class MemoryLedger:
     def counts(self) -> LabelCounts:
         return LabelCounts(**Counter(str(status) for status in self._status.values()))
 
+    block = 1
+
     def tallies(self) -> Sequence[Tally]:
         return [position.tally for position in self._positions if position.tally is not None]
 

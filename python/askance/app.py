@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from askance import assembly
 from askance.errors import AskanceError
 from askance.records import LabelCounts
+from askance.rules.estimate import estimate_window
 from askance.student.slot import Slot
 from askance.summary import Summary
 from askance.telemetry import Telemetry
 from askance.workers.classify import ClassifyWorker
-from askance.workers.observe import Observer, stream_agreement
+from askance.workers.observe import Observer
 from askance.workers.train import TrainWorker
 from askance.workers.watch import watch
 
@@ -261,7 +262,7 @@ class _Run:
             promoted=sum(manifest.verdict.promoted for manifest in versions),
             live=live,
             live_agreement=_agreement_of(live, versions),
-            stream_agreement=stream_agreement(ledger.labelled()) if ledger else None,
+            stream_agreement=estimate_window(ledger.tallies(), ledger.judged(), ()).agreement if ledger else None,
             swaps=int(telemetry.value("askance_swaps_total")),
             predictions=assembly.predictions_name(config),
             dead_letter_path=assembly.dead_letters_name(config),

@@ -115,6 +115,10 @@ class Ledger(Protocol):
     def counts(self) -> LabelCounts:
         """How many queries stand where."""
 
+    @property
+    def block(self) -> int:
+        """How many offsets one tally stands for: windows begin and end with one."""
+
     def tallies(self) -> Sequence[Tally]:
         """What was counted of all documents, by block of offsets and version."""
 

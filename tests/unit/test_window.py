@@ -121,6 +121,8 @@ def test_labels_count_for_the_version_that_predicted() -> None:
     assert covers(two, worse.agrees.mean())
     assert covers(both, (KNOWN.agrees.mean() + worse.agrees.mean()) / 2)
     assert one.documents + two.documents == both.documents
+    assert one.queries["labelled"] == len(good[1])
+    assert both.queries["labelled"] == len(judged)
 
 
 def test_twins_are_drawn_apart_and_change_nothing() -> None:

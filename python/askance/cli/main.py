@@ -274,6 +274,30 @@ def replay(predictions: Annotated[Path, typer.Argument(help="A predictions file.
     replay(predictions)
 
 
+@app.command(epilog="Example: askance estimate --state askance-state --version live")
+def estimate(
+    *,
+    version: Annotated[
+        str | None, typer.Option("--version", metavar="NAME", help="One version's documents; live: the live one's.")
+    ] = None,
+    since: Annotated[int, typer.Option("--since", metavar="OFFSET", min=0, help="Where the window begins.")] = 0,
+    until: Annotated[
+        int | None, typer.Option("--until", metavar="OFFSET", min=0, help="Where it ends; default: now.")
+    ] = None,
+    gold: Annotated[
+        Path | None, typer.Option("--gold", metavar="FILE", help="JSONL with true labels, to estimate accuracy too.")
+    ] = None,
+    gold_field: Annotated[str, typer.Option("--gold-field", metavar="NAME", help="Its field with the label.")] = "gold",
+    state: options.State = None,
+    config: options.ConfigFile = None,
+    json: options.Json = False,
+) -> None:
+    """What the labels say of the whole stream."""
+    from askance.cli.estimate import estimate
+
+    estimate(config, state, version=version, since=since, until=until, gold=gold, gold_field=gold_field, json=json)
+
+
 @app.command(epilog="Example: askance init && askance config check")
 def init(
     *,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from askance.errors import LedgerError
 from askance.ledger.schema import connect, transaction
-from askance.ledger.tallies import add_tallies, read_tallies
+from askance.ledger.tallies import BLOCK, add_tallies, read_tallies
 from askance.records import Coordinates, Judged, LabelCounts, Labelled, Outcome, Progress, Query
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class SqliteLedger:
 
     Its methods block and may be called from any thread, one at a time.
     """
+
+    block = BLOCK
 
     def __init__(self, path: Path) -> None:
         self._path = path
