@@ -264,6 +264,8 @@ def trainer(config: Config) -> Trainer:
         labels=labels(config),
         featurizer=FeaturizerConfig(bits=config.student.bits, ngram_max=config.student.ngram_max),
         holdout_share=config.train.holdout_share,
+        promote=config.train.promote,
+        not_worse_by=config.train.not_worse_by,
         parity_tolerance=config.train.parity_tolerance,
         seed=config.train.seed,
     )

@@ -151,6 +151,11 @@ class TrainConfig(Section):
     """Also train when so much time has passed and there is any new label."""
     holdout_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Part of the labels, chosen by document text, that is never trained on."""
+    promote: Literal["unless_worse", "not_worse_by", "improves"] = "unless_worse"
+    """What makes a new version the live one: that the held-out labels do not show it to be worse, that they show it to
+    be worse by less than `train.not_worse_by`, or that they show it to be better."""
+    not_worse_by: Share = 0.005
+    """Agreement that the rule `not_worse_by` may at most give up."""
     parity_tolerance: Positive = 1e-4
     """A version is refused when any probability on the holdout differs from the trained model's by more."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
