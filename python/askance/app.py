@@ -125,6 +125,9 @@ class _Run:
                 starts.append(("train", self._train(registry, taught, background), asyncio.Event()))
             background.append(asyncio.create_task(observer.run()))
             others = [asyncio.create_task(self._report_failure(name, worker, done)) for name, worker, done in starts]
+            if "train" in self._workers and self._config.guard.enabled and not assembly.on_kafka(self._config):
+                guarded = self._report_failure("guard", self._guard(registry), asyncio.Event())
+                background.append(asyncio.create_task(guarded))
             if "teach" not in self._workers and (classify or self._once):
                 taught.set()
             if classify:
@@ -220,6 +223,10 @@ class _Run:
             clock=time.monotonic,
         )
         return worker.run(stop=self._stop, drain=drain)
+
+    async def _guard(self, registry: Registry) -> None:
+        guard = assembly.guard(self._config, self._open_ledger("train"), registry, self._telemetry)
+        await guard.run(stop=self._stop, interval_seconds=self._config.guard.interval_seconds)
 
     async def _stop_if_it_fails(self, name: str, feed: Coroutine[None, None, None]) -> None:
         """What feeds a worker's ledger has ended for good: so must the worker, and the run says why."""

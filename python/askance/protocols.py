@@ -168,8 +168,8 @@ class Registry(Protocol):
     def promote(self, version: str) -> None:
         """Make a version the champion: one atomic write."""
 
-    def rollback(self) -> str:
-        """Make the previous champion the champion again; returns its name."""
+    def rollback(self, *, of: str | None = None) -> str:
+        """Make the previous champion the champion again; returns its name. With `of`, only if that one still is it."""
 
 
 class Trainer(Protocol):

@@ -152,13 +152,16 @@ class DirectoryRegistry:
                 history = (*pointer.history, pointer.version)
             self._write_pointer(Pointer(version, history[-HISTORY:]))
 
-    def rollback(self) -> str:
+    def rollback(self, *, of: str | None = None) -> str:
         """Make the previous champion the champion again; returns its name.
 
-        A former champion whose files are damaged is warned of and passed over; when none is left, `RegistryError`.
+        A former champion whose files are damaged is warned of and passed over; when none is left, `RegistryError`. With
+        `of` nothing happens unless that version is still the champion: the present one's name is returned.
         """
         with self._changing():
             pointer = self._read_pointer()
+            if of is not None and pointer is not None and pointer.version != of:
+                return pointer.version
             history = list(pointer.history) if pointer else []
             while history:
                 version = history.pop()

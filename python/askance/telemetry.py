@@ -47,6 +47,10 @@ class Telemetry:
         self.teacher_seconds = Histogram(
             "askance_teacher_seconds", "From asking the teacher to its answer.", registry=self.registry
         )
+        self.rollbacks = Counter("askance_rollbacks", "Versions taken back by the guard.", registry=self.registry)
+        self.drift_alarms = Counter(
+            "askance_drift_alarms", "Changes of the stream that were told.", ["kind"], registry=self.registry
+        )
         self.trainings = Counter("askance_trainings", "Trainings that ended.", ["outcome"], registry=self.registry)
         self.training_seconds = Histogram(
             "askance_training_seconds",
