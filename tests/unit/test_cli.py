@@ -178,7 +178,7 @@ def test_the_commands() -> None:
     names = [" ".join(command) for command in commands()]
 
     assert names == [
-        *("run", "classify", "teach", "train", "replay", "estimate", "init", "demo"),
+        *("run", "classify", "teach", "train", "replay", "estimate", "simulate", "init", "demo"),
         *("models list", "models show", "models promote", "models rollback"),
         *("config check", "config show"),
     ]

@@ -31,7 +31,12 @@ class World:
     """A ledger and a registry in one: v1 came before v2, which is live."""
 
     def __init__(
-        self, tallies: Sequence[Tally], judged: Sequence[Judged], *, former: bool = True, difference: Estimate | None = None
+        self,
+        tallies: Sequence[Tally],
+        judged: Sequence[Judged],
+        *,
+        former: bool = True,
+        difference: Estimate | None = None,
     ) -> None:
         self._tallies = tallies
         self._judged = judged

@@ -298,6 +298,25 @@ def estimate(
     estimate(config, state, version=version, since=since, until=until, gold=gold, gold_field=gold_field, json=json)
 
 
+@app.command(epilog="Example: askance simulate predictions.jsonl --truth documents.jsonl --field gold")
+def simulate(
+    predictions: Annotated[Path, typer.Argument(help="A predictions file.")],
+    *,
+    truth: Annotated[Path, typer.Option("--truth", metavar="FILE", help="JSONL with right answers, all or some.")],
+    field: Annotated[str, typer.Option("--field", metavar="NAME", help="Its field with the right answer.")] = "gold",
+    id_field: Annotated[str, typer.Option("--id-field", metavar="NAME", help="Its field with the identifier.")] = "id",
+    shares: Annotated[
+        str, typer.Option("--shares", metavar="A,B,C", help="Parts of the documents to ask about.")
+    ] = "0,0.01,0.02,0.05,0.1,0.2,0.3,0.5",
+    picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw it, as an HTML page.")] = None,
+    json: options.Json = False,
+) -> None:
+    """What each budget would buy."""
+    from askance.cli.simulate import run
+
+    run(predictions, truth, field=field, id_field=id_field, shares=shares, picture=picture, json=json)
+
+
 @app.command(epilog="Example: askance init && askance config check")
 def init(
     *,
