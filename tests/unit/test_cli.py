@@ -178,7 +178,7 @@ def test_the_commands() -> None:
     names = [" ".join(command) for command in commands()]
 
     assert names == [
-        *("run", "classify", "teach", "train", "replay", "estimate", "simulate", "init", "demo"),
+        *("run", "classify", "teach", "train", "replay", "estimate", "simulate", "report", "init", "demo"),
         *("models list", "models show", "models promote", "models rollback"),
         *("config check", "config show"),
     ]
@@ -559,6 +559,10 @@ def test_estimate_says_what_is_known_of_a_run_and_what_is_missing(tmp_path: Path
     assert found["agreement"]["low"] < 0.88 < found["agreement"]["high"]
     assert "not enough labels yet" in ask("estimate", "--state", str(tmp_path), "--since", "5000").stdout
 
+    page = tmp_path / "page.html"
+    assert "130 documents, 60 teacher calls" in ask("report", "--state", str(tmp_path), "-o", str(page)).stdout
+    assert "<h1" in page.read_text(encoding="utf-8")
+
 
 def test_estimate_names_what_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -570,4 +574,5 @@ def test_estimate_names_what_is_wrong(
     gold.write_text('{"id": "a"}\n')
     assert "there is no such folder" in failure("estimate", "--state", str(tmp_path / "none"))
     assert "no line has both 'id' and 'gold'" in failure("estimate", "--state", str(tmp_path), "--gold", str(gold))
+    assert "there is no such folder" in failure("report", "--state", str(tmp_path / "none"))
     assert "there is no version" in failure("estimate", "--state", str(tmp_path), "--version", "v0009-00000000")

@@ -317,6 +317,21 @@ def simulate(
     run(predictions, truth, field=field, id_field=id_field, shares=shares, picture=picture, json=json)
 
 
+@app.command(epilog="Example: askance report --state askance-state -o report.html")
+def report(
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")] = Path(
+        "askance-report.html"
+    ),
+    state: options.State = None,
+    config: options.ConfigFile = None,
+) -> None:
+    """One self-contained page on a run."""
+    from askance.cli.report import write
+
+    write(config, state, output)
+
+
 @app.command(epilog="Example: askance init && askance config check")
 def init(
     *,

@@ -1,10 +1,10 @@
 """What a budget buys, before it is spent: served accuracy against teacher calls, for a grid of policies and shares.
 
-A document is answered by the teacher where it is asked (its answer counts as right), else by the student. Under a policy
-that asks with probability p the served answer is right with probability (1 - p) * student right + p, so nothing has to
-be drawn: the mean over documents is the policy's expected accuracy. Where only accepted documents have a label, each
-counts 1/q times (off-policy: the logged gate drew them, another policy is judged), and the interval says how far to
-trust it. The student is taken as it is; what it would learn from the labels is not in the figures.
+A document is answered by the teacher where it is asked (its answer counts as right), else by the student. Under a
+policy that asks with probability p the served answer is right with probability (1 - p) * student right + p, so nothing
+has to be drawn: the mean over documents is the policy's expected accuracy. Where only accepted documents have a label,
+each counts 1/q times (off-policy: the logged gate drew them, another policy is judged), and the interval says how far
+to trust it. The student is taken as it is; what it would learn from the labels is not in the figures.
 """
 
 from __future__ import annotations
