@@ -55,3 +55,16 @@ def test_a_live_agreement_below_what_it_was_promoted_on_ends_it_and_a_good_one_s
     vague = msgspec.structs.replace(PROMOTED_ON, low=0.4)
     assert reason(gone[0], [], estimate_window(*gone, LABELS), promoted_on=vague) is None
     assert reason([], []) is None
+
+
+def test_an_estimate_that_only_happens_to_lie_lower_ends_nothing() -> None:
+    good = stream(classes=5, rate=0.1, documents=8_000, signal=4.0)
+    exacting = Estimate(value=0.87, low=0.869, high=0.871, documents=9999, effective=9000.0)
+    lower = 0
+    for seed in range(10):
+        window = run(good, seed)
+        found = estimate_window(*window, LABELS)
+        assert found.agreement is not None
+        lower += found.agreement.value < 0.85
+        assert reason(window[0], [], found, promoted_on=exacting) is None
+    assert lower > 0
