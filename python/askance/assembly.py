@@ -214,6 +214,9 @@ def labels(config: Config) -> tuple[str, ...]:
     from askance.teacher.replay import distinct_values
 
     teacher = config.teacher
+    if teacher.kind == "none":
+        msg = "teacher.kind is none, so there is nobody to ask; choose --teacher openai or --teacher replay"
+        raise ConfigError(msg)
     if teacher.labels is not None:
         return teacher.labels
     field = teacher.labels_from_field or (teacher.replay_field if teacher.kind == "replay" else None)
@@ -241,19 +244,17 @@ def teacher(config: Config, label_set: tuple[str, ...]) -> Teacher:
         from askance.teacher.openai import OpenAITeacher
 
         return OpenAITeacher(settings, label_set)
-    msg = "teacher.kind is none, so there is nobody to ask; choose --teacher openai or --teacher replay"
-    raise ConfigError(msg)
+    raise AssertionError(settings.kind)
 
 
-def teach_worker(config: Config, ledger: Ledger, telemetry: Telemetry) -> TeachWorker:
+def teach_worker(teacher: Teacher, label_set: tuple[str, ...], ledger: Ledger, telemetry: Telemetry) -> TeachWorker:
     """The teach worker on its teacher."""
     from askance.workers.teach import TeachWorker
 
-    label_set = labels(config)
-    return TeachWorker(ledger=ledger, teacher=teacher(config, label_set), labels=label_set, telemetry=telemetry)
+    return TeachWorker(ledger=ledger, teacher=teacher, labels=label_set, telemetry=telemetry)
 
 
-def trainer(config: Config) -> Trainer:
+def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
     """The trainer, in a process of its own."""
     from askance.manifest import FeaturizerConfig
     from askance.training.process import ProcessTrainer
@@ -262,7 +263,7 @@ def trainer(config: Config) -> Trainer:
     spec = Spec(
         ledger=str(_ledger_path(config, "train")),
         registry=str(_registry_path(config)),
-        labels=labels(config),
+        labels=label_set,
         featurizer=FeaturizerConfig(bits=config.student.bits, ngram_max=config.student.ngram_max),
         holdout_share=config.train.holdout_share,
         promote=config.train.promote,

@@ -29,8 +29,7 @@ def write(config: Path | None, state: Path | None, output: Path) -> None:
     registry = assembly.registry(loaded)
     with assembly.ledger(loaded, "classify") as ledger:
         tallies, judged = ledger.tallies(), ledger.judged()
-    share = loaded.budget.share if loaded.budget.kind == "share" else None
-    page = render(run_report(registry.versions(), registry.current(), tallies, judged, share))
+    page = render(run_report(registry.versions(), registry.current(), tallies, judged))
     try:
         output.write_text(page, encoding="utf-8")
     except OSError as exc:
@@ -44,7 +43,6 @@ def run_report(
     live: str | None,
     tallies: Sequence[Tally],
     judged: Sequence[Judged],
-    share: float | None,
 ) -> RunReport:
     """What the page says of the run; the live version's agreement is the stream's, by its labels."""
     found = estimate_window(tallies, judged, (), version=live) if live else None
@@ -73,7 +71,7 @@ def run_report(
             )
         )
     about = ["Made by askance report from the ledger and the registry of the run."]
-    if found is not None:
+    if found is not None and found.documents:
         share_of = f"{found.answered:.1%} of its queries have a valid label"
         about.append(
             f"The live version answered {found.documents:,} documents; {share_of}, the others are taken alike."
@@ -84,7 +82,7 @@ def run_report(
         documents=sum(tally.documents for tally in tallies),
         teacher_calls=len(judged),
         seconds=0.0,
-        budget_share=share,
+        budget_share=None,  # The state does not say what the run's flags were.
         accuracy=None,
         agreement=found.agreement if found else None,
         windows=tuple(windows),
