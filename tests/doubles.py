@@ -7,13 +7,13 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from askance.calls import Again, Attempt, Call, Charge, Order, Pending, Reservation, Settlement, Spend, TeacherState
-from askance.records import Answer, Coordinates, Label, LabelCounts, Labelled, Outcome, Progress, Query
+from askance.records import Answer, Coordinates, Judged, Label, LabelCounts, Labelled, Outcome, Progress, Query
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from askance.protocols import Ledger
-    from askance.records import Position
+    from askance.records import Position, Tally
 
 
 def query(offset: int, text: str | None = None, *, document_id: str | None = None, topic: str = "t") -> Query:
@@ -56,6 +56,7 @@ class MemoryLedger:
         self.spent = Spend()
         self.told: list[TeacherState] = []
         self._progress: dict[tuple[str, int], Progress] = {}
+        self._positions: list[Position] = []
         self.labels: dict[Coordinates, Label] = {}
         self.steps: list[tuple[str, int]] = []
         self.commit(list(queries), (), None)
@@ -66,6 +67,7 @@ class MemoryLedger:
             self._status.setdefault(one.coordinates, "pending")
             self._pending.setdefault(one.coordinates, Pending(one))
             self._ask_after.setdefault(one.coordinates, 0.0)
+        self._positions += positions
         for position in positions:
             key = (position.topic, position.partition)
             before = self._progress.get(key, Progress(0, 0, 0, 0, None))
@@ -147,6 +149,28 @@ class MemoryLedger:
 
     def counts(self) -> LabelCounts:
         return LabelCounts(**Counter(str(status) for status in self._status.values()))
+
+    block = 1
+
+    def tallies(self) -> Sequence[Tally]:
+        return [position.tally for position in self._positions if position.tally is not None]
+
+    def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
+        rows = [
+            Judged(
+                coordinates=key,
+                document_id=one.document_id,
+                predicted=one.predicted,
+                version=one.version,
+                propensity=one.propensity,
+                confidence=one.confidence,
+                status=str(self._status[key]),
+                label=self.labels[key].label if key in self.labels else None,
+            )
+            for key, one in self._queries.items()
+            if key.offset >= since
+        ]
+        return rows if newest is None else rows[-newest:]
 
     def labelled(self) -> Sequence[Labelled]:
         return [

@@ -30,7 +30,8 @@ class Stream:
 
     def draws(self, runs: int, *, seed: int = 0) -> Iterator[NDArray[np.int64]]:
         """Which documents are accepted, once a run: only the coins differ between runs."""
-        rng = np.random.default_rng(seed)
+        # Not the generator that made the documents: a coin must know nothing of what it decides about.
+        rng = np.random.default_rng([seed, 1])
         for _ in range(runs):
             yield np.flatnonzero(rng.random(len(self.truth)) < self.propensities)
 

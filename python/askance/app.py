@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from askance import assembly
 from askance.errors import AskanceError
 from askance.records import LabelCounts
+from askance.rules.estimate import estimate_window
 from askance.student.slot import Slot
 from askance.summary import Summary
 from askance.telemetry import Telemetry
 from askance.workers.classify import ClassifyWorker
-from askance.workers.observe import Observer, stream_agreement
+from askance.workers.observe import Observer
 from askance.workers.train import TrainWorker
 from askance.workers.watch import watch
 
@@ -148,6 +149,8 @@ class _Run:
                 taught.set()
             if train:
                 others.append(self._start("train", train.run(stop=self._stop, drain=taught), asyncio.Event()))
+                if self._config.guard.enabled and not assembly.on_kafka(self._config):
+                    background.append(self._start("guard", self._guard(registry), asyncio.Event()))
             if classify:
                 background.append(asyncio.create_task(self._watch(registry)))
                 try:
@@ -247,6 +250,10 @@ class _Run:
     def _start(self, name: str, worker: Coroutine[None, None, None], done: asyncio.Event) -> asyncio.Task[None]:
         return asyncio.create_task(self._report_failure(name, worker, done))
 
+    async def _guard(self, registry: Registry) -> None:
+        guard = assembly.guard(self._config, self._open_ledger("train"), registry, self._telemetry)
+        await guard.run(stop=self._stop, interval_seconds=self._config.guard.interval_seconds)
+
     async def _stop_if_it_fails(self, name: str, feed: Coroutine[None, None, None]) -> None:
         """What feeds a worker's ledger has ended for good: so must the worker, and the run says why."""
         try:
@@ -295,7 +302,7 @@ class _Run:
             promoted=sum(manifest.verdict.promoted for manifest in versions),
             live=live,
             live_agreement=_agreement_of(live, versions),
-            stream_agreement=stream_agreement(ledger.labelled()) if ledger else None,
+            stream_agreement=estimate_window(ledger.tallies(), ledger.judged(), ()).agreement if ledger else None,
             swaps=int(telemetry.value("askance_swaps_total")),
             predictions=assembly.predictions_name(config),
             dead_letter_path=assembly.dead_letters_name(config),

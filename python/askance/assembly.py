@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from askance.stream.kafka.documents import KafkaStream
     from askance.stream.kafka.queries import LabelView, LaneWorker
     from askance.telemetry import Telemetry
+    from askance.workers.guard import GuardWorker
     from askance.workers.teach import TeachWorker
 
 _LEARNING_RATE = 1000.0
@@ -335,10 +336,27 @@ def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
         labels=label_set,
         featurizer=FeaturizerConfig(bits=config.student.bits, ngram_max=config.student.ngram_max),
         holdout_share=config.train.holdout_share,
+        promote=config.train.promote,
+        not_worse_by=config.train.not_worse_by,
         parity_tolerance=config.train.parity_tolerance,
         seed=config.train.seed,
     )
     return ProcessTrainer(spec, on_warning=_logger.warning)
+
+
+def guard(config: Config, ledger: Ledger, registry: Registry, telemetry: Telemetry) -> GuardWorker:
+    """The guard of the live version, with its limits."""
+    from askance.workers.guard import GuardWorker, Limits
+
+    settings = config.guard
+    limits = Limits(
+        tolerance=settings.tolerance,
+        jump=settings.jump,
+        documents=settings.documents,
+        drift=settings.drift,
+        miss=settings.miss,
+    )
+    return GuardWorker(ledger=ledger, registry=registry, limits=limits, telemetry=telemetry)
 
 
 def schedule(config: Config, registry: Registry, *, now: float) -> RetrainingSchedule:

@@ -217,6 +217,11 @@ class TrainConfig(Section):
     """Also train when so much time has passed and there is any new label."""
     holdout_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Part of the labels, chosen by document text, that is never trained on."""
+    promote: Literal["unless_worse", "not_worse_by", "improves"] = "unless_worse"
+    """What makes a new version the live one: that the held-out labels do not show it to be worse, that they show it to
+    be worse by less than `train.not_worse_by`, or that they show it to be better."""
+    not_worse_by: Share = 0.005
+    """Agreement that the rule `not_worse_by` may at most give up."""
     parity_tolerance: Positive = 1e-4
     """A version is refused when any probability on the holdout differs from the trained model's by more."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -330,6 +335,27 @@ class KafkaConfig(Section):
     """A consumer that has lag and has got nothing for so long is rebuilt."""
 
 
+class GuardConfig(Section):
+    """When the live version is taken back, and when a drift of the stream is told; local runs only for now."""
+
+    enabled: bool = True
+    """Go back to the version before the live one as soon as that one is shown to be worse than what it was promoted
+    on, scores documents with numbers that are none, or answers quite differently than the one before it."""
+    tolerance: Share = 0.02
+    """Agreement that the live version may lie below what it was promoted on."""
+    jump: Share = 0.5
+    """Largest change of the class shares from one version to the next, in total variation (the part of the documents
+    whose answer would have to change), unless the held-out labels showed the next one to be better."""
+    documents: Annotated[int, Field(ge=100)] = 4096
+    """Class shares are compared between so many documents, for jumps and for drift."""
+    drift: Share = 0.1
+    """Change of the class shares or of the uncertainties, in total variation, that makes a drift alarm."""
+    miss: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.01
+    """Probability that a version's stream which does not change ever raises a drift alarm."""
+    interval_seconds: Positive = 2.0
+    """How often to look."""
+
+
 class Config(Section):
     """All settings."""
 
@@ -347,6 +373,7 @@ class Config(Section):
     teacher: TeacherConfig = TeacherConfig()
     spend: SpendConfig = SpendConfig()
     train: TrainConfig = TrainConfig()
+    guard: GuardConfig = GuardConfig()
     kafka: KafkaConfig = KafkaConfig()
 
     @model_validator(mode="after")

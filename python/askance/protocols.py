@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from askance.manifest import Manifest
     from askance.records import (
         Delivery,
+        Judged,
         LabelCounts,
         Labelled,
         Position,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         Query,
         Record,
         Settled,
+        Tally,
     )
 
 
@@ -155,6 +157,16 @@ class Ledger(Protocol):
     def counts(self) -> LabelCounts:
         """How many queries stand where."""
 
+    @property
+    def block(self) -> int:
+        """How many offsets one tally stands for: windows begin and end with one."""
+
+    def tallies(self) -> Sequence[Tally]:
+        """What was counted of all documents, by block of offsets and version."""
+
+    def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
+        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
+
     def labelled(self, newest: int | None = None) -> Sequence[Labelled]:
         """Every query with a valid label, or only the `newest` so many, in the order the labels came."""
 
@@ -198,8 +210,8 @@ class Registry(Protocol):
     def promote(self, version: str) -> None:
         """Make a version the champion: one atomic write."""
 
-    def rollback(self) -> str:
-        """Make the previous champion the champion again; returns its name."""
+    def rollback(self, *, of: str | None = None) -> str:
+        """Make the previous champion the champion again; returns its name. With `of`, only if that one still is it."""
 
     def unpromoted(self) -> str | None:
         """A version that earned its promotion but never got it, because a process died in between; or None."""

@@ -184,13 +184,16 @@ class DirectoryRegistry:
         newest = (pointer.newest or pointer.version) if pointer else ""
         return versions[-1].version if _number(versions[-1].version) > _number(newest) else None
 
-    def rollback(self) -> str:
+    def rollback(self, *, of: str | None = None) -> str:
         """Make the previous champion the champion again; returns its name.
 
-        A former champion whose files are damaged is warned of and passed over; when none is left, `RegistryError`.
+        A former champion whose files are damaged is warned of and passed over; when none is left, `RegistryError`. With
+        `of` nothing happens unless that version is still the champion: the present one's name is returned.
         """
         with self._changing():
             pointer = self._read_pointer()
+            if of is not None and pointer is not None and pointer.version != of:
+                return pointer.version
             history = list(pointer.history) if pointer else []
             while history:
                 version = history.pop()

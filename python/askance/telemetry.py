@@ -59,6 +59,10 @@ class Telemetry:
             "askance_calls_above_reservation", "Calls that cost more than their worst case.", registry=self.registry
         )
         self.slots = Gauge("askance_teacher_slots", "Calls that may be under way at once.", registry=self.registry)
+        self.rollbacks = Counter("askance_rollbacks", "Versions taken back by the guard.", registry=self.registry)
+        self.drift_alarms = Counter(
+            "askance_drift_alarms", "Changes of the stream that were told.", ["kind"], registry=self.registry
+        )
         self.trainings = Counter("askance_trainings", "Trainings that ended.", ["outcome"], registry=self.registry)
         self.training_seconds = Histogram(
             "askance_training_seconds",

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -116,7 +117,13 @@ def test_queries_are_the_accepted_documents_and_positions_cover_every_record() -
     assert 0 < len(accepted) < 50
     assert [query.coordinates.offset for query in delivery.queries] == accepted
     assert [letter.record.coordinates.offset for letter in delivery.dead_letters] == [50]
-    assert delivery.positions == [Position("t", 0, 51, 50, len(accepted), 1)]
+    [position] = delivery.positions
+    assert msgspec.structs.replace(position, tally=None) == Position("t", 0, 51, 50, len(accepted), 1)
+    tally = position.tally
+    assert tally is not None
+    assert (tally.first_offset, tally.version, tally.documents, tally.uncovered) == (0, "v1", 50, 0)
+    assert sum(tally.predicted.values()) == sum(tally.uncertainties) == 50
+    assert tally.confidences == pytest.approx(sum(p["confidence"] for p in sink.predictions))
     assert telemetry.value("askance_dead_letters_total", reason="invalid_json") == 1
     assert telemetry.value("askance_accepted_total") == len(accepted)
 

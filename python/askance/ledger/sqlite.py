@@ -16,14 +16,15 @@ from askance.errors import LedgerError
 from askance.ledger import reports, spending
 from askance.ledger.schema import connect, transaction
 from askance.ledger.spending import QUERY_COLUMNS
-from askance.records import Coordinates, LabelCounts, Labelled, Outcome, Progress
+from askance.ledger.tallies import BLOCK, add_tallies, read_tallies
+from askance.records import Coordinates, Judged, LabelCounts, Labelled, Outcome, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from askance.calls import Audit, Call, Order, Settlement, Spend, SpendRow
-    from askance.records import Position, Query
+    from askance.records import Position, Query, Tally
 
 
 class SqliteLedger:
@@ -31,6 +32,8 @@ class SqliteLedger:
 
     Its methods block and may be called from any thread, one at a time.
     """
+
+    block = BLOCK
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -85,6 +88,24 @@ class SqliteLedger:
                     for position in positions
                 ],
             )
+            add_tallies(connection, positions)
+
+    def tallies(self) -> list[Tally]:
+        """What was counted of all documents, by block of offsets and version."""
+        with self._reading() as connection:
+            return read_tallies(connection)
+
+    def judged(self, *, since: int = 0, newest: int | None = None) -> list[Judged]:
+        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                'SELECT topic, partition, "offset", document_id, predicted, version, propensity, queries.confidence,'
+                " status, label FROM queries LEFT JOIN labels ON labels.query = queries.number"
+                ' WHERE "offset" >= ? ORDER BY queries.number DESC LIMIT ?',
+                (since, -1 if newest is None else newest),
+            ).fetchall()
+        rows.reverse()
+        return [Judged(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
 
     def progress(self) -> dict[tuple[str, int], Progress]:
         """By (topic, partition): how far the stream is done."""

@@ -78,7 +78,7 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
         onnx.GRAPH: graph,
         onnx.PARITY: msgspec.json.encode(parity.parity_documents(challenger, texts)),
     }
-    verdict = _judge(challenger, champion, registry, held_out)
+    verdict = _judge(challenger, champion, registry, held_out, spec)
     estimate = evaluation.agreement(challenger, held_out)
 
     def describe(version: str, digests: Mapping[str, str]) -> Manifest:
@@ -146,6 +146,7 @@ def _judge(
     champion: str | None,
     registry: DirectoryRegistry,
     held_out: Sequence[Labelled],
+    spec: Spec,
 ) -> Verdict:
     if champion is None:
         return Verdict(promoted=True, why="the first version")
@@ -153,7 +154,7 @@ def _judge(
         student = onnx.load(registry.verified(champion), registry.manifest(champion))
     except RegistryError as exc:
         return Verdict(promoted=True, why=f"the champion cannot be used: {exc}", champion=champion)
-    return evaluation.judge(challenger, student, held_out)
+    return evaluation.judge(challenger, student, held_out, rule=spec.promote, margin=spec.not_worse_by)
 
 
 def _features(texts: list[str], spec: Spec) -> features.Features:

@@ -14,17 +14,20 @@ from askance.rules.estimate.mean import (
     estimate_difference,
 )
 from askance.rules.estimate.sequence import watched_agreement
+from askance.rules.estimate.window import WindowEstimate, estimate_window
 
 __all__ = [
     "MINIMUM_EFFECTIVE",
     "ClassEstimate",
     "Confusion",
     "Guesses",
+    "WindowEstimate",
     "all_right",
     "effective_size",
     "estimate_agreement",
     "estimate_classes",
     "estimate_confusions",
     "estimate_difference",
+    "estimate_window",
     "watched_agreement",
 ]

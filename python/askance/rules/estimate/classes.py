@@ -105,7 +105,7 @@ def _estimate_class(
 
     def ratio(part: float, whole: float, change: NDArray[np.float64], behind: NDArray[np.bool_]) -> Estimate | None:
         """`change` holds the linearised residuals: by how much each document moves the part, less the whole's share."""
-        return joined(part / whole, change[behind], whole, w[behind]) if whole > 0.0 else None
+        return joined(part / whole, change, whole, w[behind]) if whole > 0.0 else None
 
     precision, recall = right / max(predicted, 1), right / max(present, 1.0)
     f1 = 2.0 * right / max(predicted + present, 1.0)
@@ -114,7 +114,7 @@ def _estimate_class(
         labelled=int(involved.sum()),
         effective=kish(w[involved]),
         precision=ratio(precision * predicted, predicted, -wrong, is_guess),
-        recall=ratio(right, present, -wrong - recall * (missed - wrong), involved),
+        recall=ratio(right, present, -wrong - recall * (missed - wrong), is_class),
         f1=ratio(right, (predicted + present) / 2.0, -wrong - f1 * (missed - wrong) / 2.0, involved),
         share=ratio(present, documents, missed - wrong, np.ones_like(involved)),
     )
