@@ -216,6 +216,9 @@ def labels(config: Config) -> tuple[str, ...]:
     from askance.teacher.replay import distinct_values
 
     teacher = config.teacher
+    if teacher.kind == "none":
+        msg = "teacher.kind is none, so there is nobody to ask; choose --teacher openai or --teacher replay"
+        raise ConfigError(msg)
     if teacher.labels is not None:
         return teacher.labels
     field = teacher.labels_from_field or (teacher.replay_field if teacher.kind == "replay" else None)
@@ -225,7 +228,7 @@ def labels(config: Config) -> tuple[str, ...]:
     return distinct_values(_recorded_path(config), field)
 
 
-def teacher(
+def make_teacher(
     config: Config,
     label_set: tuple[str, ...],
     examples: Sequence[tuple[str, str]] = (),
@@ -253,21 +256,23 @@ def teacher(
 
         environment = {settings.api_key_env: "none"} if forecasting else os.environ
         return OpenAITeacher(settings, label_set, price=price(config), examples=examples, environment=environment)
-    msg = "teacher.kind is none, so there is nobody to ask; choose --teacher openai or --teacher replay"
-    raise ConfigError(msg)
+    raise AssertionError(settings.kind)
 
 
-def teach_worker(config: Config, ledger: Ledger, telemetry: Telemetry) -> TeachWorker:
-    """The teach worker on its teacher."""
+def teach_worker(
+    config: Config, teacher: Teacher, label_set: tuple[str, ...], ledger: Ledger, telemetry: Telemetry
+) -> TeachWorker:
+    """The teach worker on its teacher, which is made anew where the prompt shows labels of the ledger."""
     from askance.rules.pace import Pace, Spacing
     from askance.workers.teach import TeachWorker
 
     settings = config.teacher
-    label_set = labels(config)
-    newest = ledger.labelled(settings.examples) if settings.examples else ()
+    if settings.examples:
+        newest = ledger.labelled(settings.examples)
+        teacher = make_teacher(config, label_set, [(row.text, row.label) for row in newest])
     return TeachWorker(
         ledger=ledger,
-        teacher=teacher(config, label_set, [(row.text, row.label) for row in newest]),
+        teacher=teacher,
         labels=label_set,
         telemetry=telemetry,
         pace=Pace(
@@ -318,7 +323,7 @@ def caps(config: Config) -> Caps:
     return Caps(run=limit("run"), day=limit("day"), total=limit("total"))
 
 
-def trainer(config: Config) -> Trainer:
+def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
     """The trainer, in a process of its own."""
     from askance.manifest import FeaturizerConfig
     from askance.training.process import ProcessTrainer
@@ -327,7 +332,7 @@ def trainer(config: Config) -> Trainer:
     spec = Spec(
         ledger=str(ledger_path(config, "train")),
         registry=str(_registry_path(config)),
-        labels=labels(config),
+        labels=label_set,
         featurizer=FeaturizerConfig(bits=config.student.bits, ngram_max=config.student.ngram_max),
         holdout_share=config.train.holdout_share,
         parity_tolerance=config.train.parity_tolerance,

@@ -111,7 +111,8 @@ class TeacherConfig(Section):
     """Who is asked."""
 
     kind: Literal["none", "replay", "openai"] = "none"
-    """`replay`: labels recorded in a file; `openai`: any OpenAI-compatible endpoint; `none`: queries are only kept."""
+    """`replay`: labels recorded in a file; `openai`: any OpenAI-compatible endpoint; `none`: nobody, and
+    `askance classify` only keeps the queries until a teacher is named."""
     labels: Annotated[tuple[str, ...] | None, AfterValidator(_distinct)] = None
     """The label set."""
     labels_from_field: str | None = None

@@ -71,7 +71,7 @@ def forecast(config: Config) -> Forecast:
     if not documents:
         msg = f"there is no document to look at in {config.source.path}; name a file with --input"
         raise UsageError(msg)
-    teacher = assembly.teacher(config, assembly.labels(config), forecasting=True)
+    teacher = assembly.make_teacher(config, assembly.labels(config), forecasting=True)
     size = teacher.documents_per_call
     queries = [_query(document) for document in documents]
     groups = [queries[start : start + size] for start in range(0, len(queries), size)]

@@ -201,6 +201,9 @@ class Registry(Protocol):
     def rollback(self) -> str:
         """Make the previous champion the champion again; returns its name."""
 
+    def unpromoted(self) -> str | None:
+        """A version that earned its promotion but never got it, because a process died in between; or None."""
+
 
 class Trainer(Protocol):
     """Fits, exports, checks, evaluates and publishes a version, out of the data plane's way."""

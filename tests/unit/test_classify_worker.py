@@ -213,6 +213,23 @@ def test_a_failing_delivery_ends_the_worker() -> None:
         asyncio.run(worker(ListSource([[record(0)]] * 3), Failing(), Slot(), Telemetry()).run(asyncio.Event()))
 
 
+def test_a_failing_delivery_is_noticed_while_no_document_comes() -> None:
+    class Failing(ListSink):
+        async def deliver(self, delivery: Delivery) -> Sequence[Position]:
+            raise StreamError("broken pipe")
+
+    class Idle(ListSource):
+        async def fetch(self, *, max_records: int, max_wait_seconds: float) -> Sequence[Record] | None:
+            return await super().fetch(max_records=max_records, max_wait_seconds=max_wait_seconds) or []
+
+    async def scenario() -> None:
+        running = worker(Idle([[record(0)]]), Failing(), Slot(), Telemetry()).run(asyncio.Event())
+        await asyncio.wait_for(running, 10)
+
+    with pytest.raises(StreamError, match="broken pipe"):
+        asyncio.run(scenario())
+
+
 def test_stop_delivers_what_was_fetched_and_fetches_no_more() -> None:
     stop, sink, slot = asyncio.Event(), ListSink(), Slot()
 

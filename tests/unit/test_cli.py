@@ -17,7 +17,7 @@ from askance import __version__, app, settings
 from askance.cli import config as config_command
 from askance.cli import main as command_line
 from askance.cli import run as run_command
-from askance.errors import RegistryError, UsageError
+from askance.errors import DamagedVersionError, RegistryError, UsageError
 from askance.manifest import Estimate, FeaturizerConfig, Manifest, Verdict
 from askance.records import LabelCounts
 from askance.registry import DirectoryRegistry
@@ -335,7 +335,10 @@ def test_a_worker_that_stopped_early_makes_the_command_fail(execution: Execution
         ("run --labels @nowhere.txt", "nowhere.txt cannot be read: No such file or directory", 2),
         ("run --set budget.shaer=1", "did you mean budget.share?", 2),
         ("run --config nowhere.yaml", "nowhere.yaml: no such file", 2),
-        ("run --rate 0 --input nowhere.jsonl", "nowhere.jsonl", 2),
+        ("run --input nowhere.jsonl", "nobody to ask; choose --teacher", 2),
+        ("run --input nowhere.jsonl --teacher replay --labels a,b", "nowhere.jsonl", 2),
+        ("classify --input nowhere.jsonl", "cannot read the input nowhere.jsonl", 2),
+        ("classify --input .", "is a folder", 2),
         ("replay nowhere.jsonl", "nowhere.jsonl", 2),
         ("config check --config nowhere.yaml", "nowhere.yaml: no such file", 2),
         ("models show", "no version is live", 2),
@@ -481,8 +484,17 @@ def test_models_show_finds_a_damaged_file(
     assert code == 1
 
 
-def test_models_rollback_and_promote(versions: list[str]) -> None:
+def test_what_cannot_be_served_is_not_promoted(versions: list[str]) -> None:
+    before = json.loads(ask("models", "list", "--json").stdout)
+    with pytest.raises(DamagedVersionError):
+        ask("models", "promote", versions[0])
+    assert json.loads(ask("models", "list", "--json").stdout) == before
+
+
+def test_models_rollback_and_promote(versions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = versions
+    # These versions hold no real student.
+    monkeypatch.setattr("askance.assembly.load", lambda registry, version: None)
 
     assert ask("models", "rollback").stdout == f"{first} is live (before: {second})\n"
     assert json.loads(ask("models", "promote", second, "--json").stdout) == {"live": second, "before": first}

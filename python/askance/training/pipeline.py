@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from askance.errors import RegistryError
+from askance.errors import RegistryError, TrainingError
 from askance.ledger import SqliteLedger
 from askance.manifest import Manifest, Verdict
 from askance.registry import DirectoryRegistry
@@ -48,6 +48,7 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
         rows = ledger.labelled()
     registry = DirectoryRegistry(Path(spec.registry), on_warning=on_warning)
     training, held_out = split(rows, labels=spec.labels, share=spec.holdout_share)
+    _check_that_it_is_new(training, spec, registry)
     fitted, temperature = _fit(training, spec)
     graph = export.to_onnx(fitted.linear(), bits=spec.featurizer.bits)
     champion = registry.current()
@@ -105,6 +106,18 @@ def split(rows: Sequence[Labelled], *, labels: Sequence[str], share: float) -> t
         if row.label in known:
             (held_out if is_held_out(row.text, share) else training).append(row)
     return training, held_out
+
+
+def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: DirectoryRegistry) -> None:
+    """Nothing is gained by a version that would be the newest one over again."""
+    versions = registry.versions()
+    if not versions:
+        return
+    newest = versions[-1]
+    learnt = (newest.training_digest, newest.labels, newest.featurizer)
+    if learnt == (_digest(training), spec.labels, spec.featurizer):
+        msg = f"{newest.version} was trained on the very same {len(training):,} labels; nothing new was learnt"
+        raise TrainingError(msg)
 
 
 def _fit(training: Sequence[Labelled], spec: Spec) -> tuple[logistic.Logistic, float]:

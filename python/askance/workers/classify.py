@@ -80,6 +80,10 @@ class ClassifyWorker:
                 if records is None:
                     break
                 if not records:
+                    if delivering is not None and delivering.done():
+                        # A delivery that failed must not wait for the next document to be noticed.
+                        await delivering
+                        delivering = None
                     await asyncio.sleep(0)
                     continue
                 delivery = await loop.run_in_executor(pool, self.score, records)
