@@ -95,7 +95,7 @@ format: .venv/ready-test  ## Format Rust and Python in place
 .PHONY: bench-setup
 bench-setup: .venv/ready-bench
 
-bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features
+bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features, bench-teacher
 	@test -f benchmarks/$*.py || { echo "there is no benchmarks/$*.py; there are: $(notdir $(wildcard benchmarks/*.py))" >&2; exit 1; }
 	$(BIN)/python benchmarks/$*.py
 
@@ -113,7 +113,7 @@ clean:  ## Remove .venv and everything that was built
 
 .venv/ready-demo: EXTRAS := --extras train
 .venv/ready-test: EXTRAS := --extras train,openai,kafka --group test
-.venv/ready-bench: EXTRAS := --extras train --group bench
+.venv/ready-bench: EXTRAS := --extras train,openai --group bench
 
 .venv/ready-%: $(SOURCES) .venv/ready
 	@echo "askance: building the extension and installing what \`$*\` needs (the first time takes some minutes)" >&2

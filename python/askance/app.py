@@ -84,7 +84,7 @@ class _Run:
         if self._workers & {"teach", "train"}:
             self._labels = await asyncio.to_thread(assembly.labels, self._config)
         if "teach" in self._workers:
-            self._teacher = await asyncio.to_thread(assembly.teacher, self._config, self._labels)
+            self._teacher = await asyncio.to_thread(assembly.make_teacher, self._config, self._labels)
             self._stack.push_async_callback(self._teacher.aclose)
         async with self._stack:
             for worker in sorted(self._workers):
@@ -211,6 +211,7 @@ class _Run:
             budget=budget,
             backlog=observer.backlog,
             max_backlog=self._config.budget.max_pending,
+            teacher_state=observer.teacher_state,
             telemetry=self._telemetry,
             clock=time.monotonic,
             batch=self._config.batch,
@@ -230,7 +231,7 @@ class _Run:
             lanes = await assembly.lanes(self._config, ledger, self._telemetry)
             self._stack.push_async_callback(lanes.aclose)
             background.append(asyncio.create_task(self._stop_if_it_fails("teach", lanes.run())))
-        return assembly.teach_worker(self._teacher, self._labels, ledger, self._telemetry)
+        return assembly.teach_worker(self._config, self._teacher, self._labels, ledger, self._telemetry)
 
     def _train(self, registry: Registry, background: list[asyncio.Task[None]]) -> TrainWorker:
         ledger = self._open_ledger("train")

@@ -74,6 +74,10 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
+ABSTENTION = "none_of_these"
+"""What a teacher that may abstain answers instead of a label: never trained on."""
+
+
 class Query(msgspec.Struct, frozen=True):
     """An accepted record on its way to the teacher, with the prediction that was made for it."""
 
@@ -115,6 +119,10 @@ class Answer(msgspec.Struct, frozen=True):
     error: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    teacher: str | None = None
+    """Who of several gave it; None: the teacher that was asked."""
+    rationale: str | None = None
+    """Why, in the teacher's words, where it was asked for them."""
 
 
 class Label(msgspec.Struct, frozen=True):

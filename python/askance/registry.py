@@ -122,6 +122,15 @@ class DirectoryRegistry:
                 raise DamagedVersionError(msg)
         return folder
 
+    def is_whole(self, version: str) -> bool:
+        """Whether every file of the version is what its manifest says; told to `on_warning` where not."""
+        try:
+            self.verified(version)
+        except RegistryError as exc:
+            self._warn(str(exc))
+            return False
+        return True
+
     def publish(self, files: Mapping[str, bytes], describe: Callable[[str, Mapping[str, str]], Manifest]) -> Manifest:
         """Write a new version, durable and complete when this returns; it is not made the champion.
 
@@ -188,7 +197,7 @@ class DirectoryRegistry:
             history = list(pointer.history) if pointer else []
             while history:
                 version = history.pop()
-                if self._is_good(version):
+                if self.is_whole(version):
                     newest = pointer.newest if pointer else None
                     self._write_pointer(Pointer(version, tuple(history), newest))
                     return version
@@ -217,7 +226,7 @@ class DirectoryRegistry:
         if self._has_manifest(pointer.version):
             return pointer
         history = list(pointer.history)
-        while history and not self._is_good(history[-1]):
+        while history and not self.is_whole(history[-1]):
             history.pop()
         fallback = Pointer(history[-1], tuple(history[:-1]), pointer.newest) if history else self._last_resort()
         self._warn_of_pointer(f"names {pointer.version!r}, which is missing or has no manifest", fallback)
@@ -226,7 +235,7 @@ class DirectoryRegistry:
     def _last_resort(self) -> Pointer | None:
         """The newest version that was found fit to be champion and is whole."""
         for manifest in reversed(self.versions()):
-            if manifest.verdict.promoted and self._is_good(manifest.version):
+            if manifest.verdict.promoted and self.is_whole(manifest.version):
                 return Pointer(manifest.version)
         return None
 
@@ -234,14 +243,6 @@ class DirectoryRegistry:
         try:
             self.manifest(version)
         except RegistryError:
-            return False
-        return True
-
-    def _is_good(self, version: str) -> bool:
-        try:
-            self.verified(version)
-        except RegistryError as exc:
-            self._warn(str(exc))
             return False
         return True
 

@@ -74,7 +74,7 @@ class Run:
         arguments = [
             "run", "--input", "documents.jsonl", "--output", "predictions.jsonl", "--rate", "300", "--share", "0.1",
             "--labels", "fruit,metal,river", "--teacher", "openai", "--model", "m", "--base-url", base_url,
-            "--set", "train.first_at=30", "--set", "train.growth=1.2",
+            "--set", "teacher.audit_share=0", "--set", "train.first_at=30", "--set", "train.growth=1.2",
         ]  # fmt: skip
         self._command = [sys.executable, "-c", "from askance.cli.main import main; main()", *arguments]
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from askance.calls import TeacherState
 from askance.codec import DocumentDecoder
 from askance.errors import DamagedVersionError, RegistryError, StreamError
 from askance.records import Coordinates, Delivery, Position, Record
@@ -161,6 +162,20 @@ def test_the_gate_closes_while_the_teacher_is_behind() -> None:
     sink, telemetry = run([[record(0, "a nan")]], StubStudent("v1"), backlog=lambda: 10)
     assert (sink.predictions[0]["propensity"], sink.predictions[0]["accepted"]) == (0.0, False)
     assert telemetry.value("askance_gate_closed_documents_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "propensity"), [(TeacherState.ASKING, 1.0), (TeacherState.PAUSED, 0.25), (TeacherState.SPENT, 0.0)]
+)
+@pytest.mark.parametrize("student", [None, StubStudent("v1")], ids=["blind", "scored"])
+def test_the_gate_hears_of_the_teacher_before_the_draw(
+    student: StubStudent | None, state: TeacherState, propensity: float
+) -> None:
+    records = [record(offset, "a nan") for offset in range(400)]
+    sink, _ = run([records[:200], records[200:]], student, teacher_state=lambda: state, budget=Unlimited(floor=0.25))
+    assert {one["propensity"] for one in sink.predictions} == {propensity}
+    accepted = sum(one["accepted"] for one in sink.predictions)
+    assert accepted == pytest.approx(400 * propensity, abs=45), "nothing is vetoed, paused or not"
 
 
 def test_batch_size_changes_no_decision() -> None:

@@ -178,7 +178,20 @@ def test_the_commands() -> None:
     names = [" ".join(command) for command in commands()]
 
     assert names == [
-        *("run", "classify", "teach", "train", "replay", "estimate", "simulate", "report", "init", "demo"),
+        *(
+            "run",
+            "classify",
+            "teach",
+            "spend",
+            "audit",
+            "train",
+            "replay",
+            "estimate",
+            "simulate",
+            "report",
+            "init",
+            "demo",
+        ),
         *("models list", "models show", "models promote", "models rollback"),
         *("config check", "config show"),
     ]
@@ -283,7 +296,7 @@ def test_a_flag_for_the_label_set_replaces_the_files(execution: Execution) -> No
 
 
 def test_every_flag_but_these_is_a_setting() -> None:
-    others = {"context", "config", "assignments", "quiet", "json", "once", "m_raru"}
+    others = {"context", "config", "assignments", "quiet", "json", "once", "dry_run", "m_raru"}
     names = {name for command in (command_line.run, command_line.teach) for name in command.__annotations__} - others
 
     assert {name.replace("__", ".") for name in names} - {"return"} <= set(settings.KEYS)
@@ -540,6 +553,7 @@ def test_a_second_worker_of_a_kind_on_the_same_state_is_refused(tmp_path: Path) 
 def test_estimate_says_what_is_known_of_a_run_and_what_is_missing(tmp_path: Path) -> None:
     from askance.ledger import SqliteLedger
     from askance.records import Answer, Coordinates, Label, Outcome, Position, Query, Tally
+    from tests.doubles import give
 
     ledger = SqliteLedger(tmp_path / "ledger.db")
     queries = [
@@ -547,14 +561,14 @@ def test_estimate_says_what_is_known_of_a_run_and_what_is_missing(tmp_path: Path
     ]
     tally = Tally(0, "v0001-00000000", 130, 10, 108.0, (0,) * 4 + (120,) + (0,) * 15, {"spam": 120})
     ledger.commit(queries, [Position("t", 0, 130, 130, 60, 0, tally=tally)], None)
-    asked = ledger.reserve(60)
-    ledger.settle(
+    give(
+        ledger,
         [
             Label(one.coordinates, Outcome.LABELLED, "ham" if n < 6 else "spam", "teacher", Answer("x"), 0.1)
             if n < 50
             else Label(one.coordinates, Outcome.FAILED, None, "teacher", Answer(None, error="x"), 0.1)
-            for n, one in enumerate(asked)
-        ]
+            for n, one in enumerate(queries)
+        ],
     )
     ledger.close()
     gold = tmp_path / "gold.jsonl"

@@ -182,16 +182,16 @@ def test_the_ledger_adds_tallies_up_with_the_positions_and_keeps_versions_apart(
 
 def test_the_ledger_gives_every_query_with_how_it_ended(tmp_path: Path) -> None:
     from askance.records import Answer, Label, Outcome
-    from tests.doubles import query
+    from tests.doubles import give, query
 
     ledger = SqliteLedger(tmp_path / "ledger.db")
     ledger.commit([query(offset) for offset in range(4)], [], None)
-    ledger.reserve(2)
-    ledger.settle(
+    give(
+        ledger,
         [
             Label(Coordinates("t", 0, 0), Outcome.LABELLED, "yes", "teacher", Answer("yes"), 0.1),
             Label(Coordinates("t", 0, 1), Outcome.INVALID, None, "teacher", Answer("maybe"), 0.1),
-        ]
+        ],
     )
     rows = ledger.judged()
     assert [(row.status, row.label) for row in rows] == [

@@ -145,7 +145,10 @@ def teach(
     context: typer.Context,
     *,
     source__path: options.Input = None,
+    source__format: options.Format = None,
+    source__text_field: options.TextField = None,
     source__id_field: options.IdField = None,
+    budget__share: options.Share = None,
     teacher__kind: options.Teacher = None,
     teacher__labels: options.Labels = None,
     teacher__labels_from_field: options.LabelsFromField = None,
@@ -160,13 +163,43 @@ def teach(
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
     once: options.Once = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Ask nobody; say what 1,000 documents of the input would cost.")
+    ] = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Ask the teacher about the documents that wait in the ledger."""
+    if dry_run:
+        from askance.cli.spend import show_forecast
+
+        show_forecast(context)
+        return
     from askance.cli.run import run_workers
 
     run_workers(context, "teach")
+
+
+@app.command(epilog="Example: askance spend --by label")
+def spend(
+    *,
+    by: Annotated[str, typer.Option("--by", metavar="KEY", help="day, model, version or label.")] = "day",
+    state: options.State = None,
+    config: options.ConfigFile = None,
+    json: options.Json = False,
+) -> None:
+    """What the teacher has cost."""
+    from askance.cli.spend import show_spend
+
+    show_spend(config, state, by, json=json)
+
+
+@app.command(epilog="Example: askance audit")
+def audit(*, state: options.State = None, config: options.ConfigFile = None, json: options.Json = False) -> None:
+    """How far the teacher agrees with itself, which bounds any student."""
+    from askance.cli.spend import show_audits
+
+    show_audits(config, state, json=json)
 
 
 @app.command(epilog="Example: askance train --labels @labels.txt --once")

@@ -109,13 +109,13 @@ def split(rows: Sequence[Labelled], *, labels: Sequence[str], share: float) -> t
 
 
 def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: DirectoryRegistry) -> None:
-    """Nothing is gained by a version that would be the newest one over again."""
+    """Nothing is gained by a version that would be the newest one over again, unless that one is damaged."""
     versions = registry.versions()
     if not versions:
         return
     newest = versions[-1]
     learnt = (newest.training_digest, newest.labels, newest.featurizer)
-    if learnt == (_digest(training), spec.labels, spec.featurizer):
+    if learnt == (_digest(training), spec.labels, spec.featurizer) and registry.is_whole(newest.version):
         msg = f"{newest.version} was trained on the very same {len(training):,} labels; nothing new was learnt"
         raise TrainingError(msg)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from askance.calls import TeacherState
 from askance.codec import encode_predictions
 from askance.records import Delivery, Position, Prediction, Query, Reason
 from askance.rules.gate import CLOSED, Opening
@@ -35,6 +36,7 @@ class ClassifyWorker:
     """Classifies a source into a sink until the source ends or `stop` is set.
 
     `backlog` says, without blocking, how many queries wait for the teacher: from `max_backlog` on the gate is closed.
+    `teacher_state` says, likewise, how the teacher is: the gate is told before a batch is drawn, never after.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ClassifyWorker:
         budget: Budget,
         backlog: Callable[[], int],
         max_backlog: int,
+        teacher_state: Callable[[], TeacherState] = lambda: TeacherState.ASKING,
         telemetry: Telemetry,
         clock: Callable[[], float],
         batch: int,
@@ -61,6 +64,7 @@ class ClassifyWorker:
         self._budget = budget
         self._backlog = backlog
         self._max_backlog = max_backlog
+        self._teacher_state = teacher_state
         self._telemetry = telemetry
         self._clock = clock
         self._batch = batch
@@ -160,7 +164,10 @@ class ClassifyWorker:
 
     def _opening(self, documents: int, *, blind: bool) -> Opening:
         opening = self._budget.opening(documents, now=self._clock(), blind=blind)
-        if self._backlog() >= self._max_backlog:
+        state = self._teacher_state()
+        if state is TeacherState.PAUSED:
+            opening = opening._replace(scale=0.0)
+        if state is TeacherState.SPENT or self._backlog() >= self._max_backlog:
             opening = CLOSED
         if opening == CLOSED:
             self._telemetry.gate_closed.inc(documents)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
+from askance.calls import TeacherState
 from askance.errors import LedgerError
 from askance.records import LabelCounts
 from askance.rules.estimate import estimate_agreement
@@ -40,14 +42,17 @@ class Observer:
         telemetry: Telemetry,
         clock: Callable[[], float],
         listener: Callable[[Snapshot], None] | None,
+        unix_time: Callable[[], float] = time.time,
     ) -> None:
         self._ledger = ledger
         self._slot = slot
         self._telemetry = telemetry
         self._clock = clock
         self._listener = listener
+        self._unix_time = unix_time
         self._counts = LabelCounts()
         self._accepted_before = 0
+        self._teacher_state = TeacherState.ASKING
         self._agreement: Estimate | None = None
         self._started = clock()
         self._before = (self._started, 0)
@@ -57,6 +62,10 @@ class Observer:
         if self._ledger is None:
             return 0
         return self._counts.pending + self._counts.asked + self._accepted() - self._accepted_before
+
+    def teacher_state(self) -> TeacherState:
+        """What the teach worker last said of the teacher, when last looked at."""
+        return self._teacher_state
 
     async def run(self) -> None:
         """Look on until cancelled; a ledger that fails is warned of and looked at again."""
@@ -75,6 +84,7 @@ class Observer:
         before, accepted = self._counts.labelled, self._accepted()
         self._counts = await asyncio.to_thread(ledger.counts)
         self._accepted_before = accepted
+        self._teacher_state = await asyncio.to_thread(ledger.teacher_state, self._unix_time())
         if self._counts.labelled != before and self._listener is not None:
             self._agreement = stream_agreement(await asyncio.to_thread(ledger.labelled, _AGREEMENT_WINDOW))
 
