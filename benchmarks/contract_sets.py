@@ -34,7 +34,7 @@ TEACHERS = {
 NONE = -1
 
 
-def measure(folder: Path, name: str, *, splits: int, hashed_splits: int) -> dict[str, Any]:
+def measure(folder: Path, name: str, *, splits: int, hashed_splits: int, both_splits: int) -> dict[str, Any]:
     """Mean figures over the splits, for the encoder's features and for hashed ones."""
     rows = [json.loads(line) for line in (folder / f"{name}.jsonl").open(encoding="utf-8")]
     texts = [row["text"] for row in rows]
@@ -49,17 +49,23 @@ def measure(folder: Path, name: str, *, splits: int, hashed_splits: int) -> dict
         flush=True,
     )
     figures: dict[str, Any] = {"teacher_agrees_with_gold": round(float((teacher == gold)[valid].mean()), 3)}
-    both = (("encoder", embed(texts, name=name), splits), ("hashed", _hashed(texts), hashed_splits))
-    for kind, features, count in both:
+    embedded = (embed(texts, name=name), LogisticRegression(C=5.0, max_iter=60))
+    counted = (_hashed(texts), LogisticRegression(C=10.0, max_iter=30))
+    kinds = (
+        ("encoder", [embedded], splits),
+        ("hashed", [counted], hashed_splits),
+        ("encoder and hashed", [embedded, counted], both_splits),
+    )
+    for kind, parts, count in kinds:
         started = time.perf_counter()
-        outcomes = [_split(features, teacher, gold, seed, hashed=kind == "hashed") for seed in range(count)]
+        outcomes = [_split(parts, teacher, gold, seed) for seed in range(count)]
         if not outcomes:
             continue
         mean = {key: float(np.mean([one[key] for one in outcomes])) for key in outcomes[0]}
         broken = sum(one["agreement"] < TARGET for one in outcomes)
         strictly = sum(one["strict_agreement"] < TARGET for one in outcomes)
         print(
-            f"  {kind:8} {count} splits, {time.perf_counter() - started:.0f} s: student agrees on "
+            f"  {kind:18} {count} splits, {time.perf_counter() - started:.0f} s: student agrees on "
             f"{mean['student']:.1%}, serves {mean['served']:.1%} (strict {mean['strict_served']:.1%}); "
             f"served answers agree on {mean['agreement']:.2%}, the student's among them {mean['own']:.2%}; "
             f"with gold {mean['gold']:.1%}; broken in {broken} (strict {strictly}) of {count}",
@@ -69,19 +75,25 @@ def measure(folder: Path, name: str, *, splits: int, hashed_splits: int) -> dict
     return figures
 
 
-def _split(features: Any, teacher: NDArray[Any], gold: NDArray[Any], seed: int, *, hashed: bool) -> dict[str, float]:
+def _split(
+    parts: list[tuple[Any, LogisticRegression]], teacher: NDArray[Any], gold: NDArray[Any], seed: int
+) -> dict[str, float]:
     order = np.random.default_rng(seed).permutation(len(teacher))
     first, second = int(0.5 * len(order)), int(0.7 * len(order))
     train, calibration, test = order[:first], order[first:second], order[second:]
     train = train[teacher[train] != NONE]
-    model = LogisticRegression(C=10.0 if hashed else 5.0, max_iter=30 if hashed else 60)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model.fit(features[train], teacher[train])
+        for features, model in parts:
+            model.fit(features[train], teacher[train])
+    classes = parts[0][1].classes_
 
     def score(chosen: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.int64]]:
-        probabilities = model.predict_proba(features[chosen])
-        answers = model.classes_[probabilities.argmax(axis=1)]
+        # Several students answer together: the normalised geometric mean of what they believe.
+        logs = sum(np.log(model.predict_proba(features[chosen]) + 1e-12) for features, model in parts)
+        probabilities = np.exp(logs / len(parts))
+        probabilities /= probabilities.sum(axis=1, keepdims=True)
+        answers = classes[probabilities.argmax(axis=1)]
         return probabilities.max(axis=1), answers != teacher[chosen], answers
 
     calibrating, testing = score(calibration), score(test)
