@@ -73,7 +73,7 @@ class _Run:
 
     async def run(self) -> Summary:
         async with self._stack:
-            for worker in sorted(self._workers):
+            for worker in sorted(assembly.alone(self._config, self._workers)):
                 self._stack.enter_context(assembly.exclusive(self._config, worker))
             registry = assembly.registry(self._config)
             ledger = self._ledger_to_observe()
