@@ -76,6 +76,9 @@ class ClassifyWorker:
                 if records is None:
                     break
                 if not records:
+                    # A delivery that failed for good must be heard of even if nothing follows it.
+                    if delivering is not None and delivering.done():
+                        await delivering
                     await asyncio.sleep(0)
                     continue
                 delivery = await loop.run_in_executor(pool, self.score, records)
