@@ -41,7 +41,7 @@ demo: .venv/ready-demo  ## The whole loop on real text in under two minutes, wit
 	@$(BIN)/askance demo
 
 .PHONY: test
-test: test-rust test-python  ## Rust and Python tests, without those marked slow
+test: test-rust test-python  ## Rust and Python tests, without those marked slow or in need of a Kafka broker
 
 .PHONY: test-rust
 test-rust: tools
@@ -49,11 +49,15 @@ test-rust: tools
 
 .PHONY: test-python
 test-python: .venv/ready-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not kafka"
 
 .PHONY: test-all
-test-all: test-rust .venv/ready-test  ## Every test, the slow ones too
+test-all: test-rust .venv/ready-test  ## Every test, the slow ones and those on a real Kafka broker (JDK 17, Maven) too
 	$(BIN)/python -m pytest
+
+.PHONY: soak
+soak: .venv/ready-test  ## The Kafka tests at five times their size: 100,000 documents, 20 kills
+	$(BIN)/python -m pytest tests/kafka --soak
 
 .PHONY: lint
 lint: lint-rust lint-python  ## cargo fmt, clippy, ruff, mypy --strict, stubtest
