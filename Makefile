@@ -41,7 +41,7 @@ demo: .venv/ready-demo  ## The whole loop on real text in under two minutes, wit
 	@$(BIN)/askance demo
 
 .PHONY: test
-test: test-rust test-python  ## Rust and Python tests, without those marked slow
+test: test-rust test-python  ## Rust and Python tests, without those marked slow or in need of a Kafka broker
 
 .PHONY: test-rust
 test-rust: tools
@@ -49,10 +49,10 @@ test-rust: tools
 
 .PHONY: test-python
 test-python: .venv/ready-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not kafka"
 
 .PHONY: test-all
-test-all: test-rust .venv/ready-test .venv/ready-llm fuzz  ## Every test, the slow ones and a short fuzzing too
+test-all: test-rust .venv/ready-test .venv/ready-llm fuzz  ## Every test: the slow ones, a real Kafka broker (JDK 17, Maven), a real LLM, a short fuzzing
 	$(BIN)/python -m pytest
 
 FUZZ_SECONDS ?= 20
@@ -68,6 +68,10 @@ $(FUZZER): | tools
 	  echo "make fuzz needs a nightly Rust for the sanitizers: rustup toolchain install nightly --profile minimal" >&2; exit 1; }
 	@command -v c++ >/dev/null || { echo "make fuzz needs a C++ compiler: apt-get install g++" >&2; exit 1; }
 	RUSTUP_TOOLCHAIN=nightly cargo install --quiet cargo-fuzz --root .cargo-tools
+
+.PHONY: soak
+soak: .venv/ready-test  ## The Kafka tests at five times their size: 100,000 documents, 20 kills
+	$(BIN)/python -m pytest tests/kafka --soak
 
 .PHONY: lint
 lint: lint-rust lint-python  ## cargo fmt, clippy, ruff, mypy --strict, stubtest

@@ -16,6 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="folder with the real labelled streams (default: ../shared/data beside the repository)",
     )
+    parser.addoption("--soak", action="store_true", help="the Kafka tests at five times their size, with more kills")
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,7 @@ class _Run:
             self._teacher = await asyncio.to_thread(assembly.make_teacher, self._config, self._labels)
             self._stack.push_async_callback(self._teacher.aclose)
         async with self._stack:
-            for worker in sorted(self._workers):
+            for worker in sorted(assembly.alone(self._config, self._workers)):
                 self._stack.enter_context(assembly.exclusive(self._config, worker))
             registry = assembly.registry(self._config)
             ledger = self._ledger_to_observe()

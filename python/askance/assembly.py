@@ -59,6 +59,11 @@ def exclusive(config: Config, worker: str) -> Iterator[None]:
         yield
 
 
+def alone(config: Config, workers: frozenset[str]) -> frozenset[str]:
+    """The workers of which a state folder bears only one: on Kafka `classify` keeps nothing there, the group shares."""
+    return workers - {"classify"} if on_kafka(config) else workers
+
+
 def on_kafka(config: Config) -> bool:
     """Whether the workers run on Kafka instead of files."""
     return config.kafka.bootstrap.servers is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -20,10 +21,13 @@ import time
 import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 POM = Path(__file__).with_name("pom.xml")
 DEFAULT_VERSION = "4.1.1"
@@ -41,9 +45,9 @@ def jars(version: str) -> Path:
         msg = f"{' and '.join(missing)} not found; install a JDK 17 and Maven, or name a broker in ASKANCE_TEST_KAFKA"
         raise BrokerMissingError(msg)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "askance" / "kafka"
-    folder = cache / version
+    folder = cache / f"{version}-{hashlib.sha256(POM.read_bytes()).hexdigest()[:8]}"
     if not folder.is_dir():
-        staged = cache / f"{version}.{uuid.uuid4().hex}"
+        staged = cache / f"{folder.name}.{uuid.uuid4().hex}"
         logging = "log4j2" if int(version.split(".")[0]) >= 4 else "reload4j"
         command = [
             "mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies",
@@ -71,7 +75,14 @@ def free_ports(count: int) -> list[int]:
 class Broker:
     """One broker process; its data outlive `kill` and `start`."""
 
-    def __init__(self, folder: Path, classpath: Path, properties: dict[str, object], cluster_id: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        classpath: Path,
+        properties: dict[str, object],
+        cluster_id: str,
+        credentials: Sequence[str],
+    ) -> None:
         self._folder = folder
         self._classpath = classpath
         folder.mkdir(parents=True)
@@ -85,11 +96,15 @@ class Broker:
             "log4j.rootLogger=WARN, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\n"
             "log4j.appender.out.layout=org.apache.log4j.PatternLayout\n"
         )
-        subprocess.run(
+        done = subprocess.run(
             [*self._java("kafka.tools.StorageTool", "128m"), "format", "-t", cluster_id,
-             "-c", str(folder / "server.properties")],
-            check=True, capture_output=True,
+             "-c", str(folder / "server.properties"),
+             *(word for each in credentials for word in ("--add-scram", each))],
+            check=False, capture_output=True, text=True,
         )  # fmt: skip
+        if done.returncode:
+            msg = f"the storage could not be formatted: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+            raise RuntimeError(msg)
         self.process: subprocess.Popen[bytes] | None = None
 
     def _java(self, main: str, heap: str) -> list[str]:
@@ -128,15 +143,29 @@ class Broker:
 
 
 class Cluster:
-    """`brokers` brokers that are controllers too; internal topics are replicated as far as they go."""
+    """`brokers` brokers that are controllers too; internal topics are replicated as far as they go.
 
-    def __init__(self, brokers: int = 1, version: str = DEFAULT_VERSION, **properties: object) -> None:
+    `protocol` is the brokers' security protocol, `client` what an aiokafka client needs besides to be let in, and
+    `credentials` what `StorageTool format --add-scram` is told.
+    """
+
+    def __init__(
+        self,
+        brokers: int = 1,
+        version: str = DEFAULT_VERSION,
+        *,
+        protocol: str = "PLAINTEXT",
+        client: Mapping[str, Any] | None = None,
+        credentials: Sequence[str] = (),
+        **properties: object,
+    ) -> None:
+        self._client = {} if client is None else dict(client)
         self._classpath = jars(version)
         self._folder = Path(tempfile.mkdtemp(prefix="askance-kafka-"))
         ports = free_ports(2 * brokers)
-        client, control = ports[:brokers], ports[brokers:]
+        clients, control = ports[:brokers], ports[brokers:]
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        self.bootstrap_servers = ",".join(f"127.0.0.1:{port}" for port in client)
+        self.bootstrap_servers = ",".join(f"127.0.0.1:{port}" for port in clients)
         replicas = min(3, brokers)
         self.brokers = [
             Broker(
@@ -148,9 +177,11 @@ class Cluster:
                     "controller.quorum.voters": ",".join(
                         f"{other}@127.0.0.1:{port}" for other, port in enumerate(control, 1)
                     ),
-                    "listeners": f"PLAINTEXT://127.0.0.1:{client[number - 1]},"
+                    "listeners": f"{protocol}://127.0.0.1:{clients[number - 1]},"
                     f"CONTROLLER://127.0.0.1:{control[number - 1]}",
                     "controller.listener.names": "CONTROLLER",
+                    "listener.security.protocol.map": f"CONTROLLER:PLAINTEXT,{protocol}:{protocol}",
+                    "security.inter.broker.protocol": protocol,
                     "log.dirs": self._folder / str(number) / "data",
                     "group.initial.rebalance.delay.ms": 0,
                     "auto.create.topics.enable": "false",
@@ -163,6 +194,7 @@ class Cluster:
                     **properties,
                 },
                 cluster_id,
+                credentials,
             )
             for number in range(1, brokers + 1)
         ]
@@ -197,8 +229,28 @@ class Cluster:
         msg = f"the brokers were not ready within {START_SECONDS:g} s:\n{self.brokers[0].log[-3000:]}"
         raise RuntimeError(msg)
 
+    def _admin(self) -> AIOKafkaAdminClient:
+        return AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers, request_timeout_ms=5000, **self._client)
+
+    async def leader(self, topic: str, partition: int) -> int:
+        """The number of the broker that leads a partition."""
+        return int((await self._partitions(topic))[partition]["leader"])
+
+    async def is_in_sync(self, topic: str) -> bool:
+        """Whether every replica of the topic has caught up."""
+        return all(len(each["isr"]) == len(each["replicas"]) for each in (await self._partitions(topic)).values())
+
+    async def _partitions(self, topic: str) -> dict[int, dict[str, Any]]:
+        client = self._admin()
+        try:
+            await client.start()
+            [described] = await client.describe_topics([topic])
+            return {each["partition"]: each for each in described["partitions"]}
+        finally:
+            await client.close()
+
     async def _answering(self) -> int:
-        client = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers, request_timeout_ms=2000)
+        client = self._admin()
         try:
             await client.start()
             described = await client.describe_cluster()

@@ -154,7 +154,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
 def test_every_environment_variable_is_a_setting(page: str) -> None:
-    known = {variable(key) for key in (*KEYS, *SECTIONS)} | {"ASKANCE_SECTION__KEY"}
+    known = {variable(key) for key in (*KEYS, *SECTIONS)} | {"ASKANCE_SECTION__KEY", "ASKANCE_TEST_KAFKA"}
 
     assert set(re.findall(r"\bASKANCE_\w+", read(page))) <= known
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.abc import AbstractTokenProvider
+from aiokafka.errors import KafkaConnectionError
 
 from askance.errors import ConfigError
 
@@ -19,8 +21,35 @@ TOKEN = "KAFKA_SASL_TOKEN"  # noqa: S105 - the variable's name
 KEY_PASSWORD = "KAFKA_SSL_KEY_PASSWORD"  # noqa: S105 - the variable's name
 
 
+class _Explanations(logging.Handler):
+    """Keeps aiokafka's last word on a connection that failed: its exception says only that none could be made.
+
+    The rest of what aiokafka logs goes nowhere: what matters of it askance says itself, once.
+    """
+
+    last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if str(record.msg).startswith("Unable connect"):
+            self.last = record.getMessage()
+
+
+_explanations = _Explanations()
+
+
+def explained(exc: BaseException) -> str:
+    """The error in words, with what aiokafka knows of its cause."""
+    said = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    why, _explanations.last = _explanations.last, ""
+    return f"{said}: {why}" if why and isinstance(exc, KafkaConnectionError) else said
+
+
 def connection(config: KafkaConfig) -> dict[str, Any]:
     """The arguments that every aiokafka client takes; raises `ConfigError` naming the setting or variable."""
+    logger = logging.getLogger("aiokafka")
+    if _explanations not in logger.handlers:
+        logger.addHandler(_explanations)
+        logger.propagate = False
     arguments: dict[str, Any] = {
         "bootstrap_servers": config.bootstrap.servers,
         "security_protocol": config.security.protocol,

@@ -16,7 +16,8 @@ from aiokafka import TopicPartition
 from askance.codec import encode_query
 from askance.records import Coordinates, Record
 from askance.stream.kafka.membership import Membership
-from askance.stream.kafka.produce import Outgoing, partitions_of, send
+from askance.stream.kafka.produce import Outgoing, send
+from askance.stream.kafka.topics import committed_offsets, partition_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,7 @@ class KafkaStream:
         self._on_assigned = on_assigned
         self._is_exactly_once = config.delivery == "exactly_once"
         self._widths: dict[str, int] = {}
+        self._outputs_to = (config.predictions, config.queries, config.dead_letters)
         self._membership = Membership(
             config,
             group=config.group.id,
@@ -67,14 +69,10 @@ class KafkaStream:
         await self._membership.aclose()
 
     async def _prepare(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
-        shared = self._membership.shared
-        topics = (self._config.predictions, self._config.queries, self._config.dead_letters)
-        self._widths = {topic: await partitions_of(shared, topic) for topic in topics}
-        for tp in partitions:
-            # What was fetched before the fence may be older than the last owner's last commit.
-            committed = await consumer.committed(tp)
-            if committed is not None:
-                consumer.seek(tp, committed)
+        self._widths = await partition_counts(self._config, self._outputs_to)
+        # aiokafka's own `committed` may be answered by a request from before the fence.
+        for tp, offset in (await committed_offsets(self._config, self._config.group.id, partitions)).items():
+            consumer.seek(tp, offset)
         total = sum(len(consumer.partitions_for_topic(topic) or ()) for topic in self._config.documents)
         self._on_assigned(len(partitions) / total if total else 0.0)
 
@@ -97,7 +95,7 @@ class KafkaStream:
             else:
                 parts = [fresh]
                 work = [self._acknowledged(fresh, outputs)]
-            results = await asyncio.gather(*work, return_exceptions=True)
+            results = await membership.in_time(*work)
             for result in results:
                 if isinstance(result, BaseException):
                     membership.fail(result)
@@ -130,7 +128,7 @@ class KafkaStream:
 
     async def _acknowledged(self, positions: Sequence[Position], outputs: _Outputs) -> None:
         await asyncio.gather(*(self._send(self._membership.shared, position, outputs) for position in positions))
-        await self._membership.consumer.commit(
+        await self._membership.commit(
             {TopicPartition(position.topic, position.partition): position.next_offset for position in positions}
         )
 

@@ -21,8 +21,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import (
     AuthenticationFailedError,
     ClusterAuthorizationFailedError,
+    CommitFailedError,
     GroupAuthorizationFailedError,
     KafkaError,
+    MessageSizeTooLargeError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
@@ -30,8 +32,9 @@ from aiokafka.errors import (
 )
 
 from askance.errors import StreamError
-from askance.stream.kafka.client import connection
-from askance.stream.kafka.produce import producer
+from askance.stream.kafka.client import connection, explained
+from askance.stream.kafka.produce import producer, stop
+from askance.stream.kafka.topics import partition_counts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -46,15 +49,23 @@ _logger = logging.getLogger(__name__)
 # What a client may throw when a broker, the network or the group's membership fails: aiokafka asserts its own state
 # transitions, which a transaction that failed half-way breaks.
 TROUBLE = (KafkaError, OSError, TimeoutError, AssertionError)
-_FATAL = (
-    AuthenticationFailedError,
-    ClusterAuthorizationFailedError,
-    GroupAuthorizationFailedError,
-    SaslAuthenticationFailed,
-    TopicAuthorizationFailedError,
-    TransactionalIdAuthorizationFailed,
-    UnsupportedCodecError,
-)
+_REMEDY = "check the brokers, the rights and kafka.* in `askance config show`"
+# What no second attempt mends, and what does.
+_FATAL: dict[type[BaseException], str] = {
+    **dict.fromkeys(
+        (
+            AuthenticationFailedError,
+            ClusterAuthorizationFailedError,
+            GroupAuthorizationFailedError,
+            SaslAuthenticationFailed,
+            TopicAuthorizationFailedError,
+            TransactionalIdAuthorizationFailed,
+        ),
+        _REMEDY,
+    ),
+    UnsupportedCodecError: "install the codecs: pip install 'askance[kafka]'",
+    MessageSizeTooLargeError: "raise max.message.bytes of the output topics above the documents' largest record",
+}
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 10.0
 # A hung connection is no progress: closing is given up after so long, and the remains are left to the garbage.
@@ -100,6 +111,7 @@ class Membership:
         self._ready = asyncio.Event()
         self._trouble: BaseException | None = None
         self._progress_at = clock()
+        self._generation = 0
         self.holding = asyncio.Lock()
         self.lease = 1
 
@@ -140,11 +152,27 @@ class Membership:
 
     def fail(self, exc: BaseException) -> None:
         """Note a failure: the next `poll` builds everything anew. Raises `StreamError` when that could not help."""
-        if isinstance(exc, _FATAL):
+        if type(exc) in _FATAL:
             raise self._translated(exc) from exc
         if not isinstance(exc, TROUBLE):
             raise exc
         self._trouble = exc
+
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit as the member that the group knows; raises `CommitFailedError` once it does not know this one."""
+        # aiokafka goes on without a generation when it was evicted, and an empty group takes a commit from anybody.
+        if self.consumer._coordinator.generation != self._generation:  # noqa: SLF001 - not told in another way
+            raise CommitFailedError
+        await self.consumer.commit(dict(offsets))
+
+    async def in_time(self, *work: Awaitable[None]) -> list[BaseException | None]:
+        """What came of each: None, or what it raised; what takes longer than a stall has failed."""
+
+        async def limited(one: Awaitable[None]) -> None:
+            async with asyncio.timeout(self._config.stall_seconds):
+                await one
+
+        return await asyncio.gather(*(limited(one) for one in work), return_exceptions=True)
 
     async def start(self) -> None:
         """Join the group; raises `StreamError` when the brokers cannot be reached, refuse, or lack a topic."""
@@ -162,7 +190,8 @@ class Membership:
     async def poll(self, *, max_records: int, max_wait_seconds: float) -> Poll:
         """The next records; empty when none came in time, while a rebalance is on, or after a failure."""
         nothing = Poll({}, 0)
-        if not self.is_sound:
+        if self._trouble is not None:
+            self.fail(self._trouble)
             await self._rebuild()
         if not self._ready.is_set():
             with contextlib.suppress(TimeoutError):
@@ -182,23 +211,24 @@ class Membership:
         self._progress_at = self._clock()
         return Poll(records, lease)
 
-    async def revoked(self, partitions: Iterable[TopicPartition]) -> None:
-        """Finish what is being made durable, then end the lease."""
+    async def revoked(self) -> None:
+        """Finish what is being made durable, then end the lease; a rebalance takes every partition away."""
         self._ready.clear()
         async with self.holding:
             self.lease += 1
-            producers = [self._producers.pop(tp) for tp in set(partitions) & set(self._producers)]
-        await asyncio.gather(*(client.stop() for client in producers), return_exceptions=True)
+            producers, self._producers = self._producers, {}
+        await asyncio.gather(*(stop(client) for client in producers.values()), return_exceptions=True)
 
     async def assigned(self, partitions: Iterable[TopicPartition]) -> None:
         """Fence former owners, then begin where they have verifiably ended."""
         partitions = list(partitions)
+        self._generation = self.consumer._coordinator.generation  # noqa: SLF001 - see `commit`
         try:
             if self._transactional:
                 await asyncio.gather(*(self._fence(tp) for tp in partitions))
             await self._prepare(self.consumer, partitions)
         except (*TROUBLE, StreamError) as exc:
-            # Raising here would only be logged by aiokafka.
+            # Raising here would only be logged by aiokafka: the next `poll` does.
             self._trouble = exc
         self._progress_at = self._clock()
         self._ready.set()
@@ -211,6 +241,7 @@ class Membership:
     async def _build(self) -> None:
         config = self._config
         self._trouble = None
+        await partition_counts(config, self._topics)
         self._shared = producer(config, None)
         await self._shared.start()
         self._consumer = AIOKafkaConsumer(
@@ -232,17 +263,19 @@ class Membership:
     async def _close(self) -> None:
         self.lease += 1
         self._ready.clear()
-        clients = [client for client in (self._consumer, self._shared, *self._producers.values()) if client is not None]
-        self._consumer, self._shared, self._producers = None, None, {}
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await asyncio.gather(*(client.stop() for client in clients), return_exceptions=True)
+        consumer, self._consumer = self._consumer, None
+        # The consumer first: as long as it runs it may be assigned partitions, and start producers for them.
+        if consumer is not None:
+            await _within(_CLOSE_SECONDS, consumer.stop())
+        clients = [*self._producers.values(), *filter(None, (self._shared,))]
+        self._shared, self._producers = None, {}
+        await _within(_CLOSE_SECONDS, *(stop(client) for client in clients))
 
     async def _rebuild(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
         while True:
             cause = self._trouble
-            _logger.warning("the connection to Kafka is built anew: %s: %s", type(cause).__name__, cause)
+            _logger.warning("the connection to Kafka is built anew: %s", cause and explained(cause))
             self._telemetry.rebuilds.inc()
             async with self.holding:
                 await self._close()
@@ -262,6 +295,8 @@ class Membership:
             return
         partitions = list(self.consumer.assignment())
         async with asyncio.timeout(limit):
+            # Of a topic that was deleted nothing is heard any more, not even an error.
+            await partition_counts(self._config, self._topics)
             ends = await self.consumer.end_offsets(partitions)
             lag = sum([max(0, ends[tp] - await self.consumer.position(tp)) for tp in partitions])
         self._progress_at = self._clock()
@@ -269,19 +304,24 @@ class Membership:
             self._trouble = TimeoutError(f"{lag} records behind, and none came for {limit:g} s")
 
     def _translated(self, exc: BaseException) -> StreamError:
-        detail = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
         return StreamError(
-            f"Kafka at {self._config.bootstrap.servers} cannot be used: {detail}; check the brokers, the rights and "
-            "kafka.* in `askance config show`"
+            f"Kafka at {self._config.bootstrap.servers} cannot be used: {explained(exc)}; "
+            f"{_FATAL.get(type(exc), _REMEDY)}"
         )
+
+
+async def _within(seconds: float, *closing: Awaitable[None]) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(*closing, return_exceptions=True)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is not typed
     def __init__(self, membership: Membership) -> None:
         self._membership = membership
 
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        await self._membership.revoked(revoked)
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - theirs
+        await self._membership.revoked()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         await self._membership.assigned(assigned)

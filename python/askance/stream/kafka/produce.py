@@ -44,9 +44,12 @@ def producer(config: KafkaConfig, transactional_id: str | None) -> AIOKafkaProdu
     )
 
 
-async def partitions_of(client: AIOKafkaProducer, topic: str) -> int:
-    """How many partitions a topic has."""
-    return len(await client.partitions_for(topic))
+async def stop(client: AIOKafkaProducer) -> None:
+    """Stop a producer and close its connections, which aiokafka leaves open when the sender has failed (was fenced)."""
+    try:
+        await client.stop()
+    finally:
+        await client.client.close()
 
 
 async def send(

@@ -20,8 +20,8 @@ from askance.records import Coordinates, DeadLetter, Reason, Record
 from askance.stream.kafka.client import connection
 from askance.stream.kafka.documents import dead
 from askance.stream.kafka.membership import TROUBLE, Membership
-from askance.stream.kafka.produce import Outgoing, partitions_of, send
-from askance.stream.kafka.topics import partition_count
+from askance.stream.kafka.produce import Outgoing, send
+from askance.stream.kafka.topics import partition_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,14 +71,18 @@ class LaneWorker:
         """Fill and publish until cancelled; raises `StreamError` when that cannot go on."""
         while True:
             poll = await self._membership.poll(max_records=_MOST_RECORDS, max_wait_seconds=_POLL_SECONDS)
-            for tp, records in poll.records.items():
-                await self._ingest(tp, records)
+            try:
+                for tp, records in poll.records.items():
+                    await self._ingest(tp, records)
+            except TROUBLE as exc:
+                self._membership.fail(exc)
             await self._publish()
 
     async def _prepare(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
-        config, shared = self._config, self._membership.shared
-        lanes = await partitions_of(shared, config.queries)
-        if (width := await partitions_of(shared, config.labels)) != lanes:
+        config = self._config
+        counts = await partition_counts(config, (config.queries, config.labels))
+        lanes, width = counts[config.queries], counts[config.labels]
+        if width != lanes:
             msg = (
                 f"{config.queries} has {lanes} partitions and {config.labels} {width}; they must have as many: make "
                 "them with `askance topics create`"
@@ -149,7 +153,8 @@ class LabelView:
 
     async def _follow(self) -> None:
         async with _reader(self._config) as consumer:
-            lanes = await partition_count(self._config, self._config.labels)
+            labels = self._config.labels
+            lanes = (await partition_counts(self._config, (labels,)))[labels]
             await _assign(consumer, self._config, self._ledger, range(lanes))
             while True:
                 records = await consumer.getmany(timeout_ms=1000, max_records=_MOST_RECORDS)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from askance.errors import StreamError
-from askance.stream.kafka.client import connection
+from askance.stream.kafka.client import connection, explained
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from aiokafka import TopicPartition
+
     from askance.config import KafkaConfig
 
 _LARGEST_RECORD_BYTES = 16 * 1024 * 1024
@@ -26,9 +30,14 @@ async def create_topics(
     """
     kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
     for_ever = {"cleanup.policy": "delete", "retention.ms": "-1"}
-    # A dead letter carries its record's bytes, whatever their number.
-    large = {**kept, "max.message.bytes": str(_LARGEST_RECORD_BYTES)}
-    wanted = {config.predictions: kept, config.queries: for_ever, config.labels: for_ever, config.dead_letters: large}
+    wanted = {
+        config.predictions: kept,
+        config.queries: for_ever,
+        config.labels: for_ever,
+        config.dead_letters: kept,
+    }
+    # What is said of a document carries its text, or its bytes, and its headers, whatever their number.
+    wanted = {name: {**settings, "max.message.bytes": str(_LARGEST_RECORD_BYTES)} for name, settings in wanted.items()}
     if documents:
         wanted |= dict.fromkeys(config.documents, kept)
     admin = AIOKafkaAdminClient(**connection(config))
@@ -48,22 +57,42 @@ async def create_topics(
                 raise StreamError(msg)
             outcome[name] = "exists" if code else "created"
     except (KafkaError, OSError) as exc:
-        msg = f"Kafka at {config.bootstrap.servers} cannot be used: {type(exc).__name__}: {exc}"
+        msg = f"Kafka at {config.bootstrap.servers} cannot be used: {explained(exc)}"
         raise StreamError(msg) from exc
     finally:
         await admin.close()
     return outcome
 
 
-async def partition_count(config: KafkaConfig, topic: str) -> int:
-    """How many partitions a topic has; raises `StreamError` when there is no such topic."""
+async def partition_counts(config: KafkaConfig, topics: Iterable[str]) -> dict[str, int]:
+    """How many partitions each topic has; raises `StreamError` for a topic that is not there."""
+    topics = list(topics)
     admin = AIOKafkaAdminClient(**connection(config))
     try:
         await admin.start()
-        [described] = await admin.describe_topics([topic])
+        described = {topic["topic"]: topic for topic in await admin.describe_topics(topics)}
     finally:
         await admin.close()
-    if described["error_code"]:
-        msg = f"there is no topic {topic}; make it with `askance topics create`"
-        raise StreamError(msg)
-    return len(described["partitions"])
+    for name in topics:
+        error = for_code(described[name]["error_code"])
+        if error is UnknownTopicOrPartitionError:
+            msg = f"there is no topic {name}; make it with `askance topics create`"
+            raise StreamError(msg)
+        if error is not NoError:
+            raise error(name)
+    return {name: len(topic["partitions"]) for name, topic in described.items()}
+
+
+async def committed_offsets(
+    config: KafkaConfig, group: str, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """What the group has committed by now; a partition of which it never committed anything is missing."""
+    if not partitions:
+        return {}
+    admin = AIOKafkaAdminClient(**connection(config))
+    try:
+        await admin.start()
+        found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
+    finally:
+        await admin.close()
+    return {tp: where.offset for tp, where in found.items() if where.offset >= 0}

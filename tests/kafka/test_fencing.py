@@ -1,0 +1,170 @@
+"""An evicted member that does not know it yet can move nothing: neither an output nor the group's offset."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections import Counter
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from askance.config import KafkaConfig
+from askance.records import Delivery, Position
+from askance.stream.kafka.documents import KafkaStream
+from askance.stream.kafka.produce import Outgoing, producer, send
+from askance.stream.kafka.topics import create_topics
+from askance.telemetry import Telemetry
+from tests.kafka.readback import read
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from askance.records import Record
+
+PARTITIONS = 3
+RECORDS = 30
+pytestmark = pytest.mark.asyncio
+
+
+def settings(servers: str, delivery: str) -> KafkaConfig:
+    name = f"fence-{uuid.uuid4().hex[:8]}"
+    return KafkaConfig.model_validate(
+        {
+            "bootstrap": {"servers": servers},
+            "group": {"id": name},
+            "session": {"timeout": {"ms": 1000}},
+            "documents": [f"{name}.documents"],
+            "predictions": f"{name}.predictions",
+            "queries": f"{name}.queries",
+            "labels": f"{name}.labels",
+            "dead_letters": f"{name}.dead-letters",
+            "delivery": delivery,
+        }
+    )
+
+
+async def filled(servers: str, delivery: str) -> KafkaConfig:
+    config = settings(servers, delivery)
+    await create_topics(config, partitions=PARTITIONS, replication=1, retention_ms=-1, documents=True)
+    feeder = producer(config, None)
+    async with feeder:
+        for partition in range(PARTITIONS):
+            records = [Outgoing(None, b"%d" % number, (), None) for number in range(RECORDS)]
+            await asyncio.gather(*await send(feeder, config.documents[0], partition, records))
+    return config
+
+
+@asynccontextmanager
+async def member(config: KafkaConfig) -> AsyncIterator[KafkaStream]:
+    stream = KafkaStream(config, telemetry=Telemetry(), clock=time.monotonic)
+    await stream.start()
+    try:
+        yield stream
+    finally:
+        await stream.aclose()
+
+
+async def fetch(stream: KafkaStream, records: int) -> list[Record]:
+    """So many records, all fetched under one lease."""
+    found: list[Record] = []
+    async with asyncio.timeout(120):
+        while len(found) < records:
+            found += await stream.fetch(max_records=records - len(found), max_wait_seconds=0.1)
+            newest = max((record.lease for record in found), default=0)
+            found = [record for record in found if record.lease == newest]
+    return found
+
+
+def delivery_of(records: Sequence[Record], who: bytes) -> Delivery:
+    ends = {record.coordinates.partition: record for record in records}
+    counts = Counter(record.coordinates.partition for record in records)
+    return Delivery(
+        predictions=[(record, who) for record in records],
+        queries=[],
+        dead_letters=[],
+        positions=[
+            Position(
+                last.coordinates.topic, partition, last.coordinates.offset + 1, counts[partition], 0, 0, last.lease
+            )
+            for partition, last in ends.items()
+        ],
+    )
+
+
+def pretend_to_be_alive(stream: KafkaStream) -> None:
+    """The group hears no more of this member, which goes on believing in its membership."""
+
+    async def heard() -> bool:
+        return True
+
+    stream._membership.consumer._coordinator._do_heartbeat = heard
+
+
+async def committed(config: KafkaConfig) -> dict[int, int]:
+    client = AIOKafkaAdminClient(bootstrap_servers=config.bootstrap.servers)
+    await client.start()
+    try:
+        found = await client.list_consumer_group_offsets(config.group.id)
+        return {tp.partition: where.offset for tp, where in found.items()}
+    finally:
+        await client.close()
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+async def test_a_zombie_moves_nothing(servers: str, delivery: str) -> None:
+    config = await filled(servers, delivery)
+    async with member(config) as zombie:
+        early = await fetch(zombie, PARTITIONS * 5)
+        pretend_to_be_alive(zombie)
+        async with member(config) as heir:
+            everything = await fetch(heir, PARTITIONS * RECORDS)
+            assert len(await heir.deliver(delivery_of(everything, b"heir"))) == PARTITIONS
+
+            assert await zombie.deliver(delivery_of(early, b"zombie")) == []
+
+            assert await committed(config) == dict.fromkeys(range(PARTITIONS), RECORDS)
+    predictions = await read(servers, config.predictions)
+    assert [each.value for each in predictions].count(b"heir") == PARTITIONS * RECORDS
+    if delivery == "exactly_once":
+        assert {each.value for each in predictions} == {b"heir"}
+
+
+async def test_a_transaction_that_was_open_when_the_partition_moved_is_aborted(servers: str) -> None:
+    config = await filled(servers, "exactly_once")
+    async with member(config) as zombie:
+        [record, *_] = await fetch(zombie, PARTITIONS * 5)
+        pretend_to_be_alive(zombie)
+        [tp] = [tp for tp in zombie._membership.held if tp.partition == record.coordinates.partition]
+        client = zombie._membership.producer(tp)
+        await client.begin_transaction()
+        await asyncio.gather(*await send(client, config.predictions, 0, [Outgoing(None, b"zombie", (), None)]))
+        await client.send_offsets_to_transaction({tp: 1}, config.group.id)
+        async with member(config) as heir:
+            everything = await fetch(heir, PARTITIONS * RECORDS)
+            assert min(each.coordinates.offset for each in everything) == 0
+            assert len(await heir.deliver(delivery_of(everything, b"heir"))) == PARTITIONS
+
+            with pytest.raises(Exception, match=r"(?i)fenced|epoch"):
+                await client.commit_transaction()
+
+            assert await committed(config) == dict.fromkeys(range(PARTITIONS), RECORDS)
+    predictions = await read(servers, config.predictions)
+    assert [each.value for each in predictions] == [b"heir"] * PARTITIONS * RECORDS
+    assert b"zombie" in {each.value for each in await read(servers, config.predictions, isolation="read_uncommitted")}
+
+
+async def test_what_was_fetched_before_a_rebalance_is_refused_after_it(servers: str) -> None:
+    config = await filled(servers, "exactly_once")
+    async with member(config) as first:
+        early = await fetch(first, PARTITIONS * 5)
+        async with member(config):
+            async with asyncio.timeout(120):
+                while early[0].lease == first._membership.lease:
+                    await first.fetch(max_records=1, max_wait_seconds=0.1)
+
+            assert await first.deliver(delivery_of(early, b"too late")) == []
+    assert await read(servers, config.predictions) == []
