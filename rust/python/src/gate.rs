@@ -92,6 +92,69 @@ pub fn decide(
     partitions: &Bound<'_, PyAny>,
     offsets: &Bound<'_, PyAny>,
 ) -> PyResult<Decisions> {
+    let best = Named(Path::best());
+    decide_on(
+        py,
+        best,
+        logits,
+        temperature,
+        measure,
+        floor,
+        exponent,
+        scale,
+        seed,
+        topic,
+        partitions,
+        offsets,
+    )
+}
+
+/// The names of the paths that this CPU has.
+#[pyfunction(name = "_paths")]
+pub fn paths() -> Vec<&'static str> {
+    available().map(Path::name).collect()
+}
+
+fn available() -> impl Iterator<Item = Path> {
+    Path::ALL.into_iter().filter(|path| path.is_available())
+}
+
+/// A path as Python names it.
+#[derive(Clone, Copy)]
+pub struct Named(Path);
+
+impl<'py> FromPyObject<'_, 'py> for Named {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let name: &str = object.extract()?;
+        available()
+            .find(|path| path.name() == name)
+            .map(Self)
+            .ok_or_else(|| {
+                PyValueError::new_err(format!("path is {name:?}; this CPU has {:?}", paths()))
+            })
+    }
+}
+
+/// `decide` on a path of the caller's choice, for tests and benchmarks.
+#[pyfunction(name = "_decide_on")]
+#[pyo3(signature = (path, *, logits, temperature, measure, floor, exponent, scale, seed, topic, partitions, offsets))]
+#[expect(clippy::too_many_arguments, reason = "those of `decide` and the path")]
+pub fn decide_on(
+    py: Python<'_>,
+    path: Named,
+    logits: &Bound<'_, PyAny>,
+    temperature: f64,
+    measure: &str,
+    floor: f64,
+    exponent: f64,
+    scale: f64,
+    seed: &Bound<'_, PyAny>,
+    topic: &str,
+    partitions: &Bound<'_, PyAny>,
+    offsets: &Bound<'_, PyAny>,
+) -> PyResult<Decisions> {
     let scoring = scoring(measure, temperature)?;
     let propensity = Propensity::new(floor, exponent, scale).map_err(misuse)?;
     let draws = Draws::new(seed_of(seed)?, topic);
@@ -121,7 +184,7 @@ pub fn decide(
         accepted: accepted.places().into(),
         finite: finite.places().into(),
     };
-    py.detach(|| gate::decide(Path::best(), logits, scoring, coins, outputs))
+    py.detach(|| gate::decide(path.0, logits, scoring, coins, outputs))
         .map_err(misuse)?;
     // SAFETY: `gate::decide` writes every place of its outputs when it succeeds.
     let decisions = unsafe {
