@@ -4,7 +4,8 @@ All contenders score the same logits in the same process, in interleaved rounds,
 against float64: a fast wrong answer is reported as wrong. numpy computes all that `decide` returns, in the
 fused form (H = ln S - sum(e d) / S, one exp for each logit), float32, with as few passes as it can; its coins
 come from a generator with state, which is cheaper than keyed ones. The others compute less: scipy and
-scikit-activeml the uncertainty, river the uncertainty and the coin.
+scikit-activeml the uncertainty, river the uncertainty and the coin. A row named after an instruction set is
+`decide` made to use that one instead of the widest.
 
 Logits are 512 KiB (in L2), but at least 4,096 rows. Times are medians over the rounds; the last line is JSON.
 """
@@ -103,8 +104,8 @@ def fused_numpy(x: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, ..
     return labels, confidences, u, q, accepted, finite
 
 
-def decide(x: np.ndarray) -> Callable[[], _kernel.Decisions]:
-    """A call of the kernel on `x`."""
+def decide(x: np.ndarray, path: str | None = None) -> Callable[[], _kernel.Decisions]:
+    """A call of the kernel on `x`, on the instruction set it chooses or on `path`."""
     arguments: dict[str, Any] = {
         "logits": x,
         "temperature": TEMPERATURE,
@@ -117,7 +118,14 @@ def decide(x: np.ndarray) -> Callable[[], _kernel.Decisions]:
         "partitions": np.zeros(len(x), dtype=np.int32),
         "offsets": np.arange(len(x), dtype=np.int64),
     }
+    if path is not None:
+        return lambda: _kernel._decide_on(path, **arguments)  # noqa: SLF001
     return lambda: _kernel.decide(**arguments)
+
+
+def narrower() -> list[str]:
+    """The instruction sets that this CPU has and `decide` does not choose, without the slow portable one."""
+    return [path for path in _kernel._paths()[:-1] if path != "portable"]  # noqa: SLF001
 
 
 def contenders(x: np.ndarray) -> list[Contender]:
@@ -140,6 +148,7 @@ def contenders(x: np.ndarray) -> list[Contender]:
     sampler = active.EntropySampler(Known(), discount_factor=1, seed=0)
     return [
         Contender("askance", rows, decide(x), lambda got: got.uncertainties),
+        *[Contender(path, rows, decide(x, path), lambda got: got.uncertainties) for path in narrower()],
         Contender("numpy", rows, lambda: fused_numpy(x, rng), lambda got: got[2]),
         Contender("scipy", rows, lambda: stats.entropy(softmax(x), axis=1) * normaliser, lambda got: got),
         Contender(
@@ -202,6 +211,7 @@ def main() -> int:
 
     generator = np.random.default_rng(20240607)
     ratios: dict[str, float] = {}
+    by_path: dict[str, dict[str, float]] = {path: {} for path in narrower()}
     worst, correct = 0.0, True
     print(f"{'K':>4} {'rows':>6} {'contender':<16} {'ns/row':>9} {'Mrow/s':>8} {'askance is':>11} {'answer':>8}")
     for classes in CLASSES:
@@ -215,6 +225,9 @@ def main() -> int:
             for contender in field:
                 times[contender.name].append(seconds_per_call(contender.run) / contender.rows)
         own = times["askance"]
+        for path, found in by_path.items():
+            pairs = zip(times["numpy"], times[path], strict=True)
+            found[str(classes)] = round(statistics.median(other / mine for other, mine in pairs), 1)
         expected = reference(x)[2]
         for contender in field:
             # Each round is compared with itself, so that what disturbs the machine disturbs both.
@@ -237,6 +250,7 @@ def main() -> int:
                 "bench": "kernel",
                 "cpu": cpu(),
                 "ratio_vs_numpy": ratios,
+                "ratio_vs_numpy_by_path": by_path,
                 "max_abs_error": worst,
                 "correct": correct,
             }

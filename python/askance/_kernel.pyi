@@ -99,10 +99,33 @@ def decide(
     Labels and `finite` are exact; confidences and uncertainties are f32 within 1e-6 of real arithmetic. A row's
     decision depends on the row, its coordinates and the parameters alone: not on the batch, its order or the CPU.
     Every array is bit-identical on every CPU and instruction set: all run the same IEEE 754 operations in the
-    same order, fused multiply-adds where the source says so, and no mathematics library.
+    same order, with fused multiply-adds where the source says so. exp and log are the kernel's own; only an x86-64
+    without FMA asks the C library for each fused multiply-add, which has one right answer.
 
     Shapes: `logits` (n, K) float32 C-contiguous with K >= 2; `partitions` (n,) int32; `offsets` (n,) int64.
     """
+
+def _paths() -> list[str]:
+    """The instruction sets that `decide` can use on this CPU: "portable" and perhaps "avx2" and "avx512".
+
+    Private: for tests and benchmarks.
+    """
+
+def _decide_on(
+    path: str,
+    *,
+    logits: NDArray[np.float32],
+    temperature: float,
+    measure: _Measure,
+    floor: float,
+    exponent: float,
+    scale: float,
+    seed: int,
+    topic: str,
+    partitions: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+) -> Decisions:
+    """`decide` on one of `_paths()`, and the same bits. Private: for tests and benchmarks."""
 
 @final
 class HashedFeaturizer:

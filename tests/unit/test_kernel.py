@@ -238,3 +238,46 @@ def test_uniform_and_uncertainty_check_their_arrays_too() -> None:
 def test_no_rows_are_no_decisions() -> None:
     assert decide(np.zeros((0, 3), np.float32)).labels.shape == (0,)
     assert _kernel.uncertainty(logits=np.zeros((0, 3), np.float32)).shape == (0,)
+
+
+FIELDS = ["labels", "confidences", "uncertainties", "propensities", "accepted", "finite"]
+
+
+@pytest.mark.parametrize("classes", [2, 3, 4, 5, 8, 20, 33, 161])
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 64, 203])
+def test_every_path_gives_the_same_bits(classes: int, rows: int) -> None:
+    logits = np.random.default_rng(classes).normal(0, 4, (rows, classes)).astype(np.float32)
+    logits[::7, classes // 2] = np.float32(np.nan)
+    arguments: dict[str, Any] = {
+        "logits": logits,
+        "temperature": 1.3,
+        "floor": 0.05,
+        "exponent": 0.7,
+        "scale": 1.2,
+        "seed": 7,
+        "topic": "paths",
+        **coordinates(rows),
+    }
+    for measure in MEASURES:
+        best = _kernel.decide(measure=measure, **arguments)
+        for path in _kernel._paths():
+            got = _kernel._decide_on(path, measure=measure, **arguments)
+            for field in FIELDS:
+                assert getattr(got, field).tobytes() == getattr(best, field).tobytes(), (path, field)
+
+
+def test_a_path_that_is_not_there_is_named() -> None:
+    assert "portable" in _kernel._paths()
+    with pytest.raises(ValueError, match=r'path is "mmx"; this CPU has \["portable"'):
+        _kernel._decide_on(
+            "mmx",
+            logits=np.zeros((1, 2), np.float32),
+            temperature=1.0,
+            measure="entropy",
+            floor=0.0,
+            exponent=1.0,
+            scale=1.0,
+            seed=0,
+            topic="paths",
+            **coordinates(1),
+        )

@@ -51,12 +51,12 @@ fn bench(criterion: &mut Criterion) {
                         offsets: &offsets,
                     },
                     Outputs {
-                        labels: &mut labels,
-                        confidences: &mut confidences,
-                        uncertainties: &mut uncertainties,
-                        propensities: &mut propensities,
-                        accepted: &mut accepted,
-                        finite: &mut finite,
+                        labels: (&mut labels).into(),
+                        confidences: (&mut confidences).into(),
+                        uncertainties: (&mut uncertainties).into(),
+                        propensities: (&mut propensities).into(),
+                        accepted: (&mut accepted).into(),
+                        finite: (&mut finite).into(),
                     },
                 )
             };

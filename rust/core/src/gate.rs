@@ -11,6 +11,7 @@
 )]
 
 mod math;
+mod outputs;
 mod path;
 mod propensity;
 mod scan;
@@ -20,6 +21,7 @@ mod transpose;
 use std::fmt;
 
 use crate::draw::Draws;
+pub use outputs::{Outputs, Places};
 pub use path::Path;
 pub use propensity::Propensity;
 use scan::{Scan, Toss};
@@ -136,24 +138,7 @@ pub struct Coins<'a> {
     pub offsets: &'a [i64],
 }
 
-/// Where the decisions go: one element per row in each slice.
-#[derive(Debug)]
-pub struct Outputs<'a> {
-    /// Index of the largest logit, the first one on a tie; -1 where not finite.
-    pub labels: &'a mut [i32],
-    /// Largest probability; 0 where not finite.
-    pub confidences: &'a mut [f32],
-    /// In [0, 1]; 1 where not finite.
-    pub uncertainties: &'a mut [f32],
-    /// The number the draw was compared with.
-    pub propensities: &'a mut [f32],
-    /// Whether the draw fell below the propensity.
-    pub accepted: &'a mut [bool],
-    /// Whether every logit of the row was finite.
-    pub finite: &'a mut [bool],
-}
-
-/// Score every row and toss its coin; allocates nothing.
+/// Score every row and toss its coin; allocates nothing. On `Ok`, every place is written.
 ///
 /// # Errors
 /// When a slice has another length than there are rows.
@@ -185,7 +170,7 @@ pub fn decide(
     Ok(())
 }
 
-/// The uncertainty of every row; allocates nothing.
+/// The uncertainty of every row; allocates nothing. On `Ok`, every place is written.
 ///
 /// # Errors
 /// When `uncertainties` has another length than there are rows.
@@ -193,7 +178,7 @@ pub fn uncertainty(
     path: Path,
     logits: Logits<'_>,
     scoring: Scoring,
-    uncertainties: &mut [f32],
+    uncertainties: Places<'_, f32>,
 ) -> Result<(), Misuse> {
     agree("uncertainties", uncertainties.len(), logits.rows())?;
     path.run(Scan {

@@ -59,15 +59,15 @@ fn deciding_allocates_nothing() -> Result<(), Misuse> {
                     offsets: &offsets,
                 };
                 let outputs = Outputs {
-                    labels: &mut labels,
-                    confidences: &mut confidences,
-                    uncertainties: &mut uncertainties,
-                    propensities: &mut propensities,
-                    accepted: &mut accepted,
-                    finite: &mut finite,
+                    labels: (&mut labels).into(),
+                    confidences: (&mut confidences).into(),
+                    uncertainties: (&mut uncertainties).into(),
+                    propensities: (&mut propensities).into(),
+                    accepted: (&mut accepted).into(),
+                    finite: (&mut finite).into(),
                 };
                 decide(path, logits, scoring, coins, outputs)?;
-                uncertainty(path, logits, scoring, &mut uncertainties)?;
+                uncertainty(path, logits, scoring, (&mut uncertainties).into())?;
                 assert_eq!(
                     ALLOCATIONS.get(),
                     before,

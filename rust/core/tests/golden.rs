@@ -140,12 +140,12 @@ fn check(case: &Value, path: Path, tolerance: f64) -> Outcome {
             offsets: &offsets,
         },
         Outputs {
-            labels: &mut labels,
-            confidences: &mut confidences,
-            uncertainties: &mut uncertainties,
-            propensities: &mut propensities,
-            accepted: &mut accepted,
-            finite: &mut finite,
+            labels: (&mut labels).into(),
+            confidences: (&mut confidences).into(),
+            uncertainties: (&mut uncertainties).into(),
+            propensities: (&mut propensities).into(),
+            accepted: (&mut accepted).into(),
+            finite: (&mut finite).into(),
         },
     )?;
     let close = |got: f32, expected: &Value| (f64::from(got) - number(expected)).abs() <= tolerance;
@@ -170,7 +170,7 @@ fn check(case: &Value, path: Path, tolerance: f64) -> Outcome {
         );
     }
     let mut alone = vec![0.0; n];
-    uncertainty(path, logits, scoring, &mut alone)?;
+    uncertainty(path, logits, scoring, (&mut alone).into())?;
     assert_eq!(alone, uncertainties);
     Ok(())
 }

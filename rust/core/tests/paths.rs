@@ -40,16 +40,19 @@ fn run(
         offsets: &offsets,
     };
     let outputs = Outputs {
-        labels: &mut decided.labels,
-        confidences: &mut decided.confidences,
-        uncertainties: &mut decided.uncertainties,
-        propensities: &mut decided.propensities,
-        accepted: &mut decided.accepted,
-        finite: &mut decided.finite,
+        labels: (&mut decided.labels).into(),
+        confidences: (&mut decided.confidences).into(),
+        uncertainties: (&mut decided.uncertainties).into(),
+        propensities: (&mut decided.propensities).into(),
+        accepted: (&mut decided.accepted).into(),
+        finite: (&mut decided.finite).into(),
     };
     assert_eq!(decide(path, logits, scoring, coins, outputs), Ok(()));
     let mut alone = vec![0.0; n];
-    assert_eq!(uncertainty(path, logits, scoring, &mut alone), Ok(()));
+    assert_eq!(
+        uncertainty(path, logits, scoring, (&mut alone).into()),
+        Ok(())
+    );
     assert_eq!(bits(&alone), bits(&decided.uncertainties));
     for row in 0..n {
         let draw = Draws::new(42, "paths").uniform(partitions[row], offsets[row]);
@@ -295,7 +298,7 @@ fn lengths_that_disagree_are_named() {
     );
     assert!(Logits::new(&values, 1).is_err_and(|error| error.to_string().contains("at least 2")));
     if let (Ok(scoring), Ok(logits)) = (scoring, logits) {
-        let error = uncertainty(Path::Portable, logits, scoring, &mut [0.0; 3]);
+        let error = uncertainty(Path::Portable, logits, scoring, (&mut [0.0; 3][..]).into());
         assert!(error.is_err_and(|error| {
             error
                 .to_string()

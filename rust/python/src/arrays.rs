@@ -1,9 +1,11 @@
 //! Borrowing numpy arrays in and allocating them out, with messages that name what was given and the remedy.
 
+use std::mem::MaybeUninit;
+
 use numpy::{
     Element, Ix1, Ix2, PyArray, PyArray1, PyArrayDescrMethods, PyArrayMethods, PyReadonlyArray,
-    PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray1, PyUntypedArray, PyUntypedArrayMethods,
-    dtype, ndarray::Dimension,
+    PyReadonlyArray1, PyReadonlyArray2, PyUntypedArray, PyUntypedArrayMethods, dtype,
+    ndarray::Dimension,
 };
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -32,20 +34,25 @@ pub(crate) fn vector<'py, T: Element>(
     }
 }
 
-/// A new vector, on its way to Python.
-pub(crate) struct Fresh<'py, T: Element>(PyReadwriteArray1<'py, T>);
+/// A new vector on its way to Python, whose elements nobody has written yet.
+pub(crate) struct Fresh<'py, T: Element>(Bound<'py, PyArray1<T>>);
 
-impl<'py, T: Element> Fresh<'py, T> {
-    pub(crate) fn new(py: Python<'py>, rows: usize) -> PyResult<Self> {
-        Ok(Self(PyArray1::zeros(py, rows, false).try_into_readwrite()?))
+impl<'py, T: Element + Copy> Fresh<'py, T> {
+    pub(crate) fn new(py: Python<'py>, rows: usize) -> Self {
+        // SAFETY: nothing reads the elements: `places` gives out what can only be written, and `finish` has its condition.
+        Self(unsafe { PyArray1::new(py, [rows], false) })
     }
 
-    pub(crate) fn as_mut_slice(&mut self) -> PyResult<&mut [T]> {
-        Ok(self.0.as_slice_mut()?)
+    pub(crate) fn places(&mut self) -> &mut [MaybeUninit<T>] {
+        let length = self.0.len();
+        // SAFETY: a new array is contiguous and aligned, and no one else has it as long as `self` is borrowed.
+        unsafe { std::slice::from_raw_parts_mut(self.0.data().cast(), length) }
     }
 
-    pub(crate) fn finish(self) -> Bound<'py, PyArray1<T>> {
-        (**self.0).clone()
+    /// # Safety
+    /// Every element must have been written.
+    pub(crate) unsafe fn finish(self) -> Bound<'py, PyArray1<T>> {
+        self.0
     }
 }
 

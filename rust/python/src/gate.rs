@@ -40,15 +40,16 @@ pub fn uniform<'py>(
     let draws = Draws::new(seed_of(seed)?, topic);
     let partitions = vector::<i32>("partitions", partitions, None)?;
     let offsets = vector::<i64>("offsets", offsets, Some(("partitions", partitions.len())))?;
-    let mut result = Fresh::new(py, partitions.len())?;
     let (partitions, offsets) = (partitions.as_slice()?, offsets.as_slice()?);
-    let out = result.as_mut_slice()?;
+    let mut result = Fresh::new(py, partitions.len());
+    let places = result.places();
     py.detach(|| {
-        for ((out, &partition), &offset) in out.iter_mut().zip(partitions).zip(offsets) {
-            *out = draws.uniform(partition, offset);
+        for ((place, &partition), &offset) in places.iter_mut().zip(partitions).zip(offsets) {
+            place.write(draws.uniform(partition, offset));
         }
     });
-    Ok(result.finish())
+    // SAFETY: partitions, offsets and places are equally many, so the loop has written every one.
+    Ok(unsafe { result.finish() })
 }
 
 /// The uncertainty of each row.
@@ -63,11 +64,12 @@ pub fn uncertainty<'py>(
     let scoring = scoring(measure, temperature)?;
     let borrowed = matrix::<f32>("logits", logits)?;
     let logits = rows_of(&borrowed)?;
-    let mut result = Fresh::new(py, logits.rows())?;
-    let out = result.as_mut_slice()?;
-    py.detach(|| gate::uncertainty(Path::best(), logits, scoring, out))
+    let mut result = Fresh::new(py, logits.rows());
+    let places = result.places().into();
+    py.detach(|| gate::uncertainty(Path::best(), logits, scoring, places))
         .map_err(misuse)?;
-    Ok(result.finish())
+    // SAFETY: `gate::uncertainty` writes every place when it succeeds.
+    Ok(unsafe { result.finish() })
 }
 
 /// Score n rows and toss one keyed, weighted coin for each.
@@ -79,6 +81,69 @@ pub fn uncertainty<'py>(
 )]
 pub fn decide(
     py: Python<'_>,
+    logits: &Bound<'_, PyAny>,
+    temperature: f64,
+    measure: &str,
+    floor: f64,
+    exponent: f64,
+    scale: f64,
+    seed: &Bound<'_, PyAny>,
+    topic: &str,
+    partitions: &Bound<'_, PyAny>,
+    offsets: &Bound<'_, PyAny>,
+) -> PyResult<Decisions> {
+    let best = Named(Path::best());
+    decide_on(
+        py,
+        best,
+        logits,
+        temperature,
+        measure,
+        floor,
+        exponent,
+        scale,
+        seed,
+        topic,
+        partitions,
+        offsets,
+    )
+}
+
+/// The names of the paths that this CPU has.
+#[pyfunction(name = "_paths")]
+pub fn paths() -> Vec<&'static str> {
+    available().map(Path::name).collect()
+}
+
+fn available() -> impl Iterator<Item = Path> {
+    Path::ALL.into_iter().filter(|path| path.is_available())
+}
+
+/// A path as Python names it.
+#[derive(Clone, Copy)]
+pub struct Named(Path);
+
+impl<'py> FromPyObject<'_, 'py> for Named {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let name: &str = object.extract()?;
+        available()
+            .find(|path| path.name() == name)
+            .map(Self)
+            .ok_or_else(|| {
+                PyValueError::new_err(format!("path is {name:?}; this CPU has {:?}", paths()))
+            })
+    }
+}
+
+/// `decide` on a path of the caller's choice, for tests and benchmarks.
+#[pyfunction(name = "_decide_on")]
+#[pyo3(signature = (path, *, logits, temperature, measure, floor, exponent, scale, seed, topic, partitions, offsets))]
+#[expect(clippy::too_many_arguments, reason = "those of `decide` and the path")]
+pub fn decide_on(
+    py: Python<'_>,
+    path: Named,
     logits: &Bound<'_, PyAny>,
     temperature: f64,
     measure: &str,
@@ -105,30 +170,34 @@ pub fn decide(
         offsets: offsets.as_slice()?,
     };
 
-    let mut labels = Fresh::new(py, rows)?;
-    let mut confidences = Fresh::new(py, rows)?;
-    let mut uncertainties = Fresh::new(py, rows)?;
-    let mut propensities = Fresh::new(py, rows)?;
-    let mut accepted = Fresh::new(py, rows)?;
-    let mut finite = Fresh::new(py, rows)?;
+    let mut labels = Fresh::new(py, rows);
+    let mut confidences = Fresh::new(py, rows);
+    let mut uncertainties = Fresh::new(py, rows);
+    let mut propensities = Fresh::new(py, rows);
+    let mut accepted = Fresh::new(py, rows);
+    let mut finite = Fresh::new(py, rows);
     let outputs = Outputs {
-        labels: labels.as_mut_slice()?,
-        confidences: confidences.as_mut_slice()?,
-        uncertainties: uncertainties.as_mut_slice()?,
-        propensities: propensities.as_mut_slice()?,
-        accepted: accepted.as_mut_slice()?,
-        finite: finite.as_mut_slice()?,
+        labels: labels.places().into(),
+        confidences: confidences.places().into(),
+        uncertainties: uncertainties.places().into(),
+        propensities: propensities.places().into(),
+        accepted: accepted.places().into(),
+        finite: finite.places().into(),
     };
-    py.detach(|| gate::decide(Path::best(), logits, scoring, coins, outputs))
+    py.detach(|| gate::decide(path.0, logits, scoring, coins, outputs))
         .map_err(misuse)?;
-    Ok(Decisions {
-        labels: labels.finish().unbind(),
-        confidences: confidences.finish().unbind(),
-        uncertainties: uncertainties.finish().unbind(),
-        propensities: propensities.finish().unbind(),
-        accepted: accepted.finish().unbind(),
-        finite: finite.finish().unbind(),
-    })
+    // SAFETY: `gate::decide` writes every place of its outputs when it succeeds.
+    let decisions = unsafe {
+        Decisions {
+            labels: labels.finish().unbind(),
+            confidences: confidences.finish().unbind(),
+            uncertainties: uncertainties.finish().unbind(),
+            propensities: propensities.finish().unbind(),
+            accepted: accepted.finish().unbind(),
+            finite: finite.finish().unbind(),
+        }
+    };
+    Ok(decisions)
 }
 
 fn rows_of<'a>(logits: &'a PyReadonlyArray2<'_, f32>) -> PyResult<Logits<'a>> {

@@ -14,4 +14,13 @@ mod _kernel {
     use crate::features::HashedFeaturizer;
     #[pymodule_export]
     use crate::gate::{Decisions, decide, uncertainty, uniform};
+    use crate::gate::{decide_on, paths};
+    use pyo3::prelude::*;
+
+    /// What is private is set rather than added, which would list it in `__all__`.
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.setattr("_paths", wrap_pyfunction!(paths, module)?)?;
+        module.setattr("_decide_on", wrap_pyfunction!(decide_on, module)?)
+    }
 }

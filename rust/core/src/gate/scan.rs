@@ -3,7 +3,7 @@
 use super::path::Job;
 use super::score::{Entropy, Factors, Kind, LeastConfidence, Logits, Margin, Scores, score};
 use super::transpose::Isa;
-use super::{Coins, Measure, Outputs, Scoring};
+use super::{Coins, Measure, Outputs, Places, Scoring};
 use crate::draw::{output, unit};
 
 /// Where one tile holds every class: many rows hide each other's latencies (8 KiB).
@@ -69,10 +69,10 @@ impl<S: Sink> Scan<'_, S> {
     }
 }
 
-impl Sink for &mut [f32] {
+impl Sink for Places<'_, f32> {
     #[inline(always)]
     fn take<const ROWS: usize>(&mut self, scores: &Scores<ROWS>, first: usize) {
-        put(self, first, &scores.uncertainties);
+        self.put(first, &scores.uncertainties);
     }
 }
 
@@ -87,12 +87,12 @@ impl Sink for Toss<'_> {
     fn take<const ROWS: usize>(&mut self, scores: &Scores<ROWS>, first: usize) {
         let propensities = self.coins.propensity.of_all(&scores.uncertainties);
         let accepted = self.coins.accept(&propensities, first);
-        put(self.outputs.labels, first, &scores.labels);
-        put(self.outputs.confidences, first, &scores.confidences);
-        put(self.outputs.uncertainties, first, &scores.uncertainties);
-        put(self.outputs.propensities, first, &propensities);
-        put(self.outputs.accepted, first, &accepted);
-        put(self.outputs.finite, first, &scores.finite);
+        self.outputs.labels.put(first, &scores.labels);
+        self.outputs.confidences.put(first, &scores.confidences);
+        self.outputs.uncertainties.put(first, &scores.uncertainties);
+        self.outputs.propensities.put(first, &propensities);
+        self.outputs.accepted.put(first, &accepted);
+        self.outputs.finite.put(first, &scores.finite);
     }
 }
 
@@ -132,14 +132,4 @@ fn get<T: Copy + Default, const ROWS: usize>(values: &[T], first: usize) -> [T; 
         lanes[..values.len()].copy_from_slice(values);
         lanes
     })
-}
-
-/// As many of the lanes as there are places from `first` on.
-#[inline(always)]
-fn put<T: Copy, const ROWS: usize>(places: &mut [T], first: usize, lanes: &[T; ROWS]) {
-    let places = &mut places[first..];
-    match places.first_chunk_mut() {
-        Some(whole) => *whole = *lanes,
-        None => places.copy_from_slice(&lanes[..places.len()]),
-    }
 }
