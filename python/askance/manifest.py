@@ -23,6 +23,8 @@ class Verdict(msgspec.Struct, frozen=True):
     champion: str | None = None
     difference: Estimate | None = None
     """Challenger's agreement less the champion's on the same held-out labels, importance-weighted."""
+    rule: str | None = None
+    """`train.promote` as it was when this was decided; None: there was no champion to compare with."""
 
 
 class FeaturizerConfig(msgspec.Struct, frozen=True):

@@ -5,17 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from askance.calls import (
+        Attempt,
+        Audit,
+        Call,
+        Charge,
+        Order,
+        Reservation,
+        Settlement,
+        Spend,
+        SpendRow,
+        TeacherState,
+    )
     from askance.manifest import Manifest
     from askance.records import (
-        Answer,
         Delivery,
-        Label,
+        Judged,
         LabelCounts,
         Labelled,
         Position,
@@ -23,6 +34,7 @@ if TYPE_CHECKING:
         Query,
         Record,
         Settled,
+        Tally,
     )
 
 
@@ -79,10 +91,21 @@ class Teacher(Protocol):
     def concurrency(self) -> int:
         """How many `ask` calls may be under way at once."""
 
-    async def ask(self, query: Query) -> Answer:
-        """One answer. An answer that could not be had is an `Answer` with `error`.
+    @property
+    def documents_per_call(self) -> int:
+        """How many queries a call may be about."""
 
-        Raises `TeacherError` only when no query can be answered any more (credentials, unknown model).
+    def worst(self, queries: Sequence[Query]) -> Spend:
+        """What a call about these may cost at most. Pure and fast: it runs inside the ledger's transaction."""
+
+    def expected(self, queries: Sequence[Query]) -> Charge:
+        """What a call about these is likely to cost, for forecasts only."""
+
+    async def ask(self, queries: Sequence[Query]) -> Attempt:
+        """One call, never made again from in here: an answer for each query, in order, or a fault.
+
+        Raises `TeacherError` only when no query can be answered any more (credentials, unknown model); then nothing
+        was spent.
         """
 
     async def aclose(self) -> None:
@@ -98,20 +121,51 @@ class Ledger(Protocol):
     def progress(self) -> Mapping[tuple[str, int], Progress]:
         """By (topic, partition): how far the stream is done."""
 
-    def reserve(self, limit: int) -> Sequence[Query]:
-        """Take up to `limit` pending queries, oldest first, and mark them asked before anyone asks."""
+    def begin_run(self) -> int:
+        """The number of a new run, for the caps on one."""
 
-    def release(self, queries: Sequence[Query]) -> None:
-        """Give back reserved queries that were certainly not sent, or were turned away unread (`TeacherError`)."""
+    def reserve(self, order: Order, worst: Callable[[Sequence[Query]], Spend]) -> Reservation:
+        """Take pending queries, oldest first, in calls that are counted at their worst, before anyone asks.
 
-    def settle(self, labels: Sequence[Label]) -> None:
-        """Write down how asked queries ended."""
+        No call is handed out that would take a cap over its limit if it came to the worst; in one transaction.
+        """
+
+    def release(self, calls: Sequence[Call]) -> None:
+        """Undo reservations that were certainly not sent, or were turned away unread (`TeacherError`)."""
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Write down how calls ended, all or none: their labels, what is asked again, and what was spent."""
 
     def abandon_orphans(self) -> int:
-        """Mark every query a dead process left asked as lost; returns how many."""
+        """Mark every query a dead process left asked as lost and its call as spent; returns how many queries."""
+
+    def spent(self, period: str = "total") -> Spend:
+        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
+
+    def spend_report(self, by: str) -> Sequence[SpendRow]:
+        """What was spent by `day`, `teacher`, `label` or `version`."""
+
+    def audits(self) -> Sequence[Audit]:
+        """Every label that was asked for again, with both answers."""
+
+    def tell(self, state: TeacherState, until: float) -> None:
+        """Keep for the gate what the teacher's state is, until that Unix time."""
+
+    def teacher_state(self, now: float) -> TeacherState:
+        """What the gate was told last, `asking` when that is old."""
 
     def counts(self) -> LabelCounts:
         """How many queries stand where."""
+
+    @property
+    def block(self) -> int:
+        """How many offsets one tally stands for: windows begin and end with one."""
+
+    def tallies(self) -> Sequence[Tally]:
+        """What was counted of all documents, by block of offsets and version."""
+
+    def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
+        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
 
     def labelled(self, newest: int | None = None) -> Sequence[Labelled]:
         """Every query with a valid label, or only the `newest` so many, in the order the labels came."""
@@ -156,8 +210,11 @@ class Registry(Protocol):
     def promote(self, version: str) -> None:
         """Make a version the champion: one atomic write."""
 
-    def rollback(self) -> str:
-        """Make the previous champion the champion again; returns its name."""
+    def rollback(self, *, of: str | None = None) -> str:
+        """Make the previous champion the champion again; returns its name. With `of`, only if that one still is it."""
+
+    def unpromoted(self) -> str | None:
+        """A version that earned its promotion but never got it, because a process died in between; or None."""
 
 
 class Trainer(Protocol):

@@ -74,6 +74,10 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
 
 
+ABSTENTION = "none_of_these"
+"""What a teacher that may abstain answers instead of a label: never trained on."""
+
+
 class Query(msgspec.Struct, frozen=True):
     """An accepted record on its way to the teacher, with the prediction that was made for it."""
 
@@ -115,6 +119,10 @@ class Answer(msgspec.Struct, frozen=True):
     error: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    teacher: str | None = None
+    """Who of several gave it; None: the teacher that was asked."""
+    rationale: str | None = None
+    """Why, in the teacher's words, where it was asked for them."""
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -143,6 +151,29 @@ class DeadLetter(msgspec.Struct, frozen=True):
     detail: str
 
 
+HISTOGRAM_BINS = 20
+"""Of the uncertainties in a `Tally`: equal steps of [0, 1]."""
+
+
+class Tally(msgspec.Struct, frozen=True):
+    """What is counted of all documents that one version scored in a stretch of a partition, labelled or not.
+
+    Estimates are unbiased because these are counted; a drift of the stream shows here first.
+    """
+
+    first_offset: int
+    version: str | None
+    documents: int
+    uncovered: int
+    """Of them, drawn at propensity 0: no label can ever speak for these, and the counts below leave them out."""
+    confidences: float
+    """Sum of the student's confidences."""
+    uncertainties: tuple[int, ...]
+    """Histogram, `HISTOGRAM_BINS` bins."""
+    predicted: dict[str, int]
+    """Documents by predicted label."""
+
+
 class Position(msgspec.Struct, frozen=True):
     """How far a partition is done: every record below `next_offset`.
 
@@ -157,6 +188,8 @@ class Position(msgspec.Struct, frozen=True):
     dead_letters: int
     lease: int = 0
     """The records' `lease`."""
+    tally: Tally | None = None
+    """Of this delivery's documents; None where there are none, or where nothing is estimated."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -211,3 +244,18 @@ class Labelled(msgspec.Struct, frozen=True):
     propensity: float
     confidence: float | None
     """The teacher's, null when unknown."""
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """A query and how it ended, if it has: one term of the estimates, or one that is missing."""
+
+    coordinates: Coordinates
+    document_id: str
+    predicted: str | None
+    version: str | None
+    propensity: float
+    confidence: float | None
+    """The student's."""
+    status: str
+    """`pending`, `asked`, or an `Outcome`."""
+    label: str | None

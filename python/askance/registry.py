@@ -41,6 +41,8 @@ class Pointer(msgspec.Struct, frozen=True):
 
     version: str
     history: tuple[str, ...] = ()
+    newest: str | None = None
+    """The newest version that was ever champion; a rollback leaves it."""
 
 
 class DirectoryRegistry:
@@ -97,7 +99,14 @@ class DirectoryRegistry:
     def verified(self, version: str) -> Path:
         """The version's folder, once every file in it matches its digest; else raises `DamagedVersionError`."""
         folder = self._versions / version
-        for name, expected in self.manifest(version).files.items():
+        manifest = self.manifest(version)
+        if not version.endswith(_content_digest(manifest)):
+            msg = (
+                f"{folder / MANIFEST}: its labels, temperature, features or digests are not those the version was "
+                "named after; restore it, or make another version the champion with `askance models promote`"
+            )
+            raise DamagedVersionError(msg)
+        for name, expected in manifest.files.items():
             path = folder / name
             try:
                 with path.open("rb") as file:
@@ -113,20 +122,29 @@ class DirectoryRegistry:
                 raise DamagedVersionError(msg)
         return folder
 
+    def is_whole(self, version: str) -> bool:
+        """Whether every file of the version is what its manifest says; told to `on_warning` where not."""
+        try:
+            self.verified(version)
+        except RegistryError as exc:
+            self._warn(str(exc))
+            return False
+        return True
+
     def publish(self, files: Mapping[str, bytes], describe: Callable[[str, Mapping[str, str]], Manifest]) -> Manifest:
         """Write a new version, durable and complete when this returns; it is not made the champion.
 
-        `describe` gets the version's name and the SHA-256 of each file and gives the manifest. The name holds the
-        next number and the first digits of a digest over all files.
+        `describe` gets a name (filled in later) and the SHA-256 of each file, and gives the manifest. The version's
+        name holds the next number and the first digits of a digest over all files and all that shapes an answer.
         """
         digests = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
-        content = hashlib.sha256(msgspec.json.encode(digests)).hexdigest()
+        draft = describe("", digests)
         with self._changing():
             # Whoever wrote these no longer holds the lock, so it is dead.
             shutil.rmtree(self._staging, ignore_errors=True)
             number = 1 + max((_number(name) for name in self._names()), default=0)
-            version = f"v{number:04d}-{content[:8]}"
-            manifest = describe(version, digests)
+            version = f"v{number:04d}-{_content_digest(draft)}"
+            manifest = msgspec.structs.replace(draft, version=version)
             staged = self._staging / uuid.uuid4().hex
             staged.mkdir(parents=True)
             for name, content_bytes in files.items():
@@ -150,20 +168,38 @@ class DirectoryRegistry:
                 history = pointer.history
             else:
                 history = (*pointer.history, pointer.version)
-            self._write_pointer(Pointer(version, history[-HISTORY:]))
+            newest = max(version, (pointer and pointer.newest) or "", key=_number)
+            self._write_pointer(Pointer(version, history[-HISTORY:], newest))
 
-    def rollback(self) -> str:
+    def unpromoted(self) -> str | None:
+        """A version that earned its promotion but never got it, because the process died before; or None.
+
+        Only the newest version can be one, and only while nothing newer than it was ever champion.
+        """
+        versions = self.versions()
+        if not versions or not versions[-1].verdict.promoted:
+            return None
+        with self._changing():
+            pointer = self._read_pointer() if self._pointer.exists() else None
+        newest = (pointer.newest or pointer.version) if pointer else ""
+        return versions[-1].version if _number(versions[-1].version) > _number(newest) else None
+
+    def rollback(self, *, of: str | None = None) -> str:
         """Make the previous champion the champion again; returns its name.
 
-        A former champion whose files are damaged is warned of and passed over; when none is left, `RegistryError`.
+        A former champion whose files are damaged is warned of and passed over; when none is left, `RegistryError`. With
+        `of` nothing happens unless that version is still the champion: the present one's name is returned.
         """
         with self._changing():
             pointer = self._read_pointer()
+            if of is not None and pointer is not None and pointer.version != of:
+                return pointer.version
             history = list(pointer.history) if pointer else []
             while history:
                 version = history.pop()
-                if self._is_good(version):
-                    self._write_pointer(Pointer(version, tuple(history)))
+                if self.is_whole(version):
+                    newest = pointer.newest if pointer else None
+                    self._write_pointer(Pointer(version, tuple(history), newest))
                     return version
         champion = f"{pointer.version} has no champion before it" if pointer else "there is no champion yet"
         msg = f"{self._root}: nothing to roll back to: {champion}; choose one with `askance models promote`"
@@ -190,16 +226,16 @@ class DirectoryRegistry:
         if self._has_manifest(pointer.version):
             return pointer
         history = list(pointer.history)
-        while history and not self._is_good(history[-1]):
+        while history and not self.is_whole(history[-1]):
             history.pop()
-        fallback = Pointer(history[-1], tuple(history[:-1])) if history else self._last_resort()
+        fallback = Pointer(history[-1], tuple(history[:-1]), pointer.newest) if history else self._last_resort()
         self._warn_of_pointer(f"names {pointer.version!r}, which is missing or has no manifest", fallback)
         return fallback
 
     def _last_resort(self) -> Pointer | None:
         """The newest version that was found fit to be champion and is whole."""
         for manifest in reversed(self.versions()):
-            if manifest.verdict.promoted and self._is_good(manifest.version):
+            if manifest.verdict.promoted and self.is_whole(manifest.version):
                 return Pointer(manifest.version)
         return None
 
@@ -207,14 +243,6 @@ class DirectoryRegistry:
         try:
             self.manifest(version)
         except RegistryError:
-            return False
-        return True
-
-    def _is_good(self, version: str) -> bool:
-        try:
-            self.verified(version)
-        except RegistryError as exc:
-            self._warn(str(exc))
             return False
         return True
 
@@ -244,6 +272,11 @@ class DirectoryRegistry:
         except OSError as exc:
             msg = f"{self._root}: the registry cannot be written ({exc}); check its permissions and the disk's space"
             raise RegistryError(msg) from exc
+
+
+def _content_digest(manifest: Manifest) -> str:
+    answer = (manifest.student, manifest.labels, manifest.temperature, manifest.featurizer, manifest.featurizer_digest)
+    return hashlib.sha256(msgspec.json.encode((manifest.files, *answer), order="sorted")).hexdigest()[:8]
 
 
 def _number(name: str) -> int:

@@ -124,7 +124,7 @@ def _tiles(report: RunReport) -> Iterable[str]:
     asked = report.teacher_calls / report.documents if report.documents else 0.0
     answering = sum(row.live_from is not None for row in report.versions)
     budget = "" if report.budget_share is None else f"budget: {report.budget_share:.1%}"
-    yield _tile("documents", f"{report.documents:,}", f"in {report.seconds:,.1f} s")
+    yield _tile("documents", f"{report.documents:,}", f"in {report.seconds:,.1f} s" if report.seconds > 0 else "")
     yield _tile("teacher calls", f"{report.teacher_calls:,}", f"{asked:.1%} of the documents. {budget}")
     yield _tile("calls saved", f"{1 - asked:.1%}", "against asking about every document")
     if report.accuracy:

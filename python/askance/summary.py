@@ -71,8 +71,9 @@ class Summary(msgspec.Struct, frozen=True):
             f"live: {self.live or 'none'}",
             f"agreement      live version on held-out labels: {_estimate(self.live_agreement)}",
             f"               stream, all versions, weighted:  {_estimate(self.stream_agreement)}",
-            f"predictions    {self.predictions}",
         ]
+        if self.documents_now or self.seconds:
+            lines.append(f"predictions    {self.predictions}")
         if self.dead_letters:
             lines.append(f"dead letters   {self.dead_letters:,} in {self.dead_letter_path}")
         lines += [f"stopped early  {failure}" for failure in self.failures]

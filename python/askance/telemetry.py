@@ -47,6 +47,22 @@ class Telemetry:
         self.teacher_seconds = Histogram(
             "askance_teacher_seconds", "From asking the teacher to its answer.", registry=self.registry
         )
+        self.calls = Counter("askance_teacher_calls", "Calls to the teacher.", ["outcome"], registry=self.registry)
+        self.retries = Counter(
+            "askance_teacher_retries", "Queries given back to be asked again.", registry=self.registry
+        )
+        self.tokens = Counter("askance_spent_tokens", "Tokens spent on the teacher.", registry=self.registry)
+        self.nanos = Counter(
+            "askance_spent_nanos", "Money spent, in billionths of the price table's unit.", registry=self.registry
+        )
+        self.overspent = Counter(
+            "askance_calls_above_reservation", "Calls that cost more than their worst case.", registry=self.registry
+        )
+        self.slots = Gauge("askance_teacher_slots", "Calls that may be under way at once.", registry=self.registry)
+        self.rollbacks = Counter("askance_rollbacks", "Versions taken back by the guard.", registry=self.registry)
+        self.drift_alarms = Counter(
+            "askance_drift_alarms", "Changes of the stream that were told.", ["kind"], registry=self.registry
+        )
         self.trainings = Counter("askance_trainings", "Trainings that ended.", ["outcome"], registry=self.registry)
         self.training_seconds = Histogram(
             "askance_training_seconds",

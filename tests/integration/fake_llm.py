@@ -31,6 +31,7 @@ class Behaviour:
     body: bytes | None = None
     refusal: str | None = None
     finish_reason: str = "stop"
+    logprobs: Any = None
     latency_seconds: float = 0.0
     dropped: bool = False
     """The connection is closed without a word."""
@@ -75,8 +76,17 @@ class Request:
 
 def document_of(body: dict[str, Any]) -> str:
     """The document a prompt asks about, read as the model is told to read it."""
+    return documents_of(body)[0]
+
+
+def documents_of(body: dict[str, Any]) -> list[str]:
+    """Every document of a prompt, in order."""
     content = body["messages"][-1]["content"]
-    return json.loads(content.removeprefix("<document>").removesuffix("</document>"))
+    return [
+        json.loads(line.partition(">")[2].removesuffix("</document>"))
+        for line in content.split("\n")
+        if line.startswith("<document")
+    ]
 
 
 class FakeLLM:
@@ -187,7 +197,14 @@ def _completion(request: Request, behaviour: Behaviour) -> bytes:
             "object": "chat.completion",
             "created": 0,
             "model": request.body["model"],
-            "choices": [{"index": 0, "message": message, "finish_reason": behaviour.finish_reason}],
+            "choices": [
+                {
+                    "index": 0,
+                    "message": message,
+                    "finish_reason": behaviour.finish_reason,
+                    "logprobs": behaviour.logprobs,
+                }
+            ],
             "usage": {
                 "prompt_tokens": prompt_tokens,
                 "completion_tokens": completion_tokens,

@@ -9,11 +9,13 @@ import sys
 
 import pytest
 
+from askance.calls import Attempt, Charge, Fault
 from askance.config import TeacherConfig
 from askance.errors import ConfigError, TeacherError
 from askance.records import Answer
+from askance.rules.spend import Price
 from askance.teacher.openai import OpenAITeacher
-from tests.doubles import SkippedSleep, query
+from tests.doubles import query
 from tests.integration.fake_llm import Behaviour, FakeLLM, answer, delayed, says, status
 
 LABELS = ("yes", "no")
@@ -23,12 +25,11 @@ class Asking:
     """A teacher pointed at a server; its pauses are skipped and remembered."""
 
     def __init__(self, server, *, environment=None, **settings):
-        self.sleep = SkippedSleep()
         config = TeacherConfig(
             **{"kind": "openai", "model": "fake-model", "base_url": server.base_url, "timeout_seconds": 5.0} | settings
         )
         self.teacher = OpenAITeacher(
-            config, LABELS, environment=environment or {}, sleep=self.sleep, uniform=lambda: 0.5, now=lambda: 1.0e9
+            config, LABELS, price=Price(1.0, 2.0), environment=environment or {}, now=lambda: 1.0e9
         )
 
     async def __aenter__(self):
@@ -37,9 +38,16 @@ class Asking:
     async def __aexit__(self, *exc_info):
         await self.teacher.aclose()
 
-    async def about(self, text):
+    async def attempt(self, *texts):
         async with asyncio.timeout(10):
-            return await self.teacher.ask(query(0, text))
+            return await self.teacher.ask([query(n, text) for n, text in enumerate(texts)])
+
+    async def about(self, text):
+        """The answer about one document, of a call without a fault."""
+        attempt = await self.attempt(text)
+        assert attempt.fault is None, attempt
+        (answer,) = attempt.answers
+        return answer
 
 
 @pytest.mark.asyncio
@@ -86,87 +94,100 @@ async def test_a_hostile_document_arrives_as_the_data_it_is(text: str) -> None:
     assert server.asked == {text: 1}
 
 
-TRANSIENT = {
-    "408": status(408),
-    "409": status(409),
-    "429": status(429),
-    "500": status(500),
-    "502": Behaviour(status=502, body=b"<html>Bad Gateway</html>"),
-    "503": status(503),
-    "dropped": Behaviour(dropped=True),
-    "half-written": answer("no", half_written=True),
+UNBILLED = (Charge("fake-model", 1),)
+FAULTS = {
+    "408": (status(408), Fault.UNREACHABLE, UNBILLED),
+    "409": (status(409), Fault.UNREACHABLE, UNBILLED),
+    "429": (status(429), Fault.THROTTLED, UNBILLED),
+    "500": (status(500), Fault.UNREACHABLE, UNBILLED),
+    "502": (Behaviour(status=502, body=b"<html>Bad Gateway</html>"), Fault.UNREACHABLE, UNBILLED),
+    "503": (status(503), Fault.UNREACHABLE, UNBILLED),
+    "dropped": (Behaviour(dropped=True), Fault.UNREACHABLE, None),
+    "half-written": (answer("no", half_written=True), Fault.UNREACHABLE, None),
+    "garbage": (Behaviour(body=b"\x00\xff garbage"), Fault.UNREACHABLE, None),
+    "too long": (
+        status(400, message="This model's maximum context length is 8192 tokens", param="messages"),
+        Fault.REJECTED,
+        UNBILLED,
+    ),
 }
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT.keys())
-async def test_a_transient_fault_is_tried_again(fault: Behaviour) -> None:
-    async with FakeLLM() as server, Asking(server) as asking:
-        server.script("text", fault, fault)
-        assert (await asking.about("text")).raw == "yes"
-    assert server.asked["text"] == 3
-    assert asking.sleep.pauses == [0.25, 0.5]
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("fault", TRANSIENT.values(), ids=TRANSIENT.keys())
-async def test_a_lasting_fault_becomes_an_answer_with_an_error(fault: Behaviour) -> None:
-    async with FakeLLM(fault) as server, Asking(server) as asking:
-        got = await asking.about("text")
-    assert got.raw is None
+@pytest.mark.parametrize(("behaviour", "fault", "charges"), FAULTS.values(), ids=FAULTS.keys())
+async def test_a_fault_is_told_apart_and_never_tried_again_from_in_here(
+    behaviour: Behaviour, fault: Fault, charges: tuple[Charge, ...] | None
+) -> None:
+    async with FakeLLM(behaviour) as server, Asking(server) as asking:
+        got = await asking.attempt("text")
+    assert (got.fault, got.charges, got.answers) == (fault, charges, ())
     assert got.error
-    assert got.error.endswith("(5 tries)")
-    assert server.asked["text"] == 5
-    assert asking.sleep.pauses == [0.25, 0.5, 1.0, 2.0]
+    assert server.asked["text"] == 1, "there is one retry layer, and it is not this"
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("retry_after", "pause"),
-    [("7", 7.25), ("0.5", 0.75), ("Sun, 09 Sep 2001 01:46:50 GMT", 10.25), ("soon", 0.25), ("-3", 0.25)],
+    [
+        ("7", 7.0),
+        ("0.5", 0.5),
+        ("3600", 3600.0),
+        ("Sun, 09 Sep 2001 01:46:50 GMT", 10.0),
+        ("soon", None),
+        ("-3", None),
+    ],
 )
-async def test_retry_after_is_honoured(retry_after: str, pause: float) -> None:
-    async with FakeLLM() as server, Asking(server) as asking:
-        server.script("text", status(429, retry_after=retry_after))
-        assert (await asking.about("text")).raw == "yes"
-    assert asking.sleep.pauses == [pytest.approx(pause)]
-
-
-@pytest.mark.asyncio
-async def test_a_server_that_wants_an_hour_is_not_waited_for() -> None:
-    async with FakeLLM(status(429, retry_after="3600")) as server, Asking(server) as asking:
-        got = await asking.about("text")
-    assert got == Answer(raw=None, error="the server answered 429: no")
-    assert asking.sleep.pauses == []
+async def test_retry_after_is_told(retry_after: str, pause: float | None) -> None:
+    async with FakeLLM(status(429, retry_after=retry_after)) as server, Asking(server) as asking:
+        assert (await asking.attempt("text")).retry_after_seconds == pause
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    "fault",
+    ("remaining", "reset", "pause"), [("0", "6m0s", 360.0), ("0", "250ms", 0.25), ("1", "6m0s", None), ("0", "?", None)]
+)
+async def test_a_used_up_rate_limit_is_told_even_with_an_answer(
+    remaining: str, reset: str, pause: float | None
+) -> None:
+    headers = (("x-ratelimit-remaining-requests", remaining), ("x-ratelimit-reset-requests", reset))
+    async with FakeLLM(answer("yes", headers=headers)) as server, Asking(server) as asking:
+        got = await asking.attempt("text")
+    assert (got.answers[0].raw, got.retry_after_seconds) == ("yes", pause)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "behaviour",
     [Behaviour(hangs=True), delayed(answer("no"), 30.0), answer("no", trickles=True)],
     ids=["hangs", "late", "trickles"],
 )
-async def test_a_call_takes_no_longer_than_the_timeout(fault: Behaviour) -> None:
-    async with FakeLLM() as server, Asking(server, timeout_seconds=0.2) as asking:
-        server.script("text", fault)
-        assert (await asking.about("text")).raw == "yes"
-    assert asking.sleep.pauses == [0.25]
+async def test_a_call_takes_no_longer_than_the_timeout(behaviour: Behaviour) -> None:
+    async with FakeLLM(behaviour) as server, Asking(server, timeout_seconds=0.2) as asking:
+        got = await asking.attempt("text")
+    assert got == Attempt(fault=Fault.UNREACHABLE, error="no answer within 0.2 s")
 
 
 @pytest.mark.asyncio
-async def test_a_server_that_always_hangs_gives_an_error() -> None:
-    async with FakeLLM(Behaviour(hangs=True)) as server, Asking(server, timeout_seconds=0.05) as asking:
-        assert (await asking.about("text")).error == "no answer within 0.05 s (5 tries)"
-
-
-@pytest.mark.asyncio
-async def test_no_server_at_all_is_an_error_of_the_query() -> None:
+async def test_no_server_at_all_is_a_fault() -> None:
     async with FakeLLM() as server:
         gone = Asking(server)
     async with gone as asking:
-        got = await asking.about("text")
-    assert got.raw is None
+        got = await asking.attempt("text")
+    assert got.fault is Fault.UNREACHABLE
     assert "the connection failed" in (got.error or "")
+
+
+@pytest.mark.asyncio
+async def test_what_a_call_cost_is_told_and_never_above_its_worst() -> None:
+    async with FakeLLM() as server, Asking(server) as asking:
+        got = await asking.attempt("some text")
+        (charge,) = got.charges
+        worst = asking.teacher.worst([query(0, "some text")])
+    assert charge.prompt_tokens > 50
+    assert charge.nanos == charge.prompt_tokens * 1000 + charge.completion_tokens * 2000
+    assert charge.spend.tokens < worst.tokens
+    assert charge.nanos < worst.nanos
+    assert server.requests[0].body["max_tokens"] < 80
 
 
 @pytest.mark.asyncio
@@ -199,10 +220,11 @@ async def test_a_reply_without_a_label_is_kept_as_it_came(
 @pytest.mark.parametrize(
     "body", [b"", b"not json", b"[]", b'{"choices": [{"message": "?"}]}', b'{"object": "error"}', b"\xff\xfe"]
 )
-async def test_a_body_that_is_no_completion_is_an_error_of_the_query(body: bytes) -> None:
+async def test_a_body_that_is_no_completion_is_a_fault(body: bytes) -> None:
     async with FakeLLM(Behaviour(body=body)) as server, Asking(server) as asking:
-        got = await asking.about("text")
-    assert got.raw is None
+        got = await asking.attempt("text")
+    assert got.fault is Fault.UNREACHABLE
+    assert got.charges is None, "perhaps it was paid for"
     assert "no chat completion" in (got.error or "")
 
 
@@ -210,7 +232,9 @@ async def test_a_body_that_is_no_completion_is_an_error_of_the_query(body: bytes
 async def test_a_completion_without_usage_or_choices_is_read_all_the_same() -> None:
     lean = {"choices": [{"message": {"content": '{"label": "yes"}'}}]}
     async with FakeLLM(Behaviour(body=json.dumps(lean).encode())) as server, Asking(server) as asking:
-        assert await asking.about("text") == Answer(raw="yes")
+        got = await asking.attempt("text")
+        assert got.answers == (Answer(raw="yes"),)
+        assert got.charges is None, "what it cost is unknown, so the worst is assumed"
         server.default = Behaviour(body=b'{"choices": []}')
         assert await asking.about("text") == Answer(raw=None, error="the reply has no content")
 
@@ -236,7 +260,7 @@ async def test_a_fault_that_every_query_would_meet_is_one_clear_line(fault: Beha
         Asking(server, environment={"MY_KEY": key}, api_key_env="MY_KEY") as asking,
     ):
         with pytest.raises(TeacherError) as raised:
-            await asking.about("text")
+            await asking.attempt("text")
         base_url = server.base_url
     message = str(raised.value)
     assert remedy in message
@@ -248,19 +272,10 @@ async def test_a_fault_that_every_query_would_meet_is_one_clear_line(fault: Beha
 
 
 @pytest.mark.asyncio
-async def test_a_bad_request_about_one_document_is_an_error_of_that_query() -> None:
-    fault = status(400, message="This model's maximum context length is 8192 tokens", param="messages")
-    async with FakeLLM(fault) as server, Asking(server) as asking:
-        got = await asking.about("text")
-    assert "maximum context length" in (got.error or "")
-    assert server.asked["text"] == 1
-
-
-@pytest.mark.asyncio
 async def test_a_server_that_repeats_the_key_does_not_get_it_into_the_ledger() -> None:
     fault = status(400, message="bad header: Bearer sk-very-secret")
     async with FakeLLM(fault) as server, Asking(server, environment={"OPENAI_API_KEY": "sk-very-secret"}) as asking:
-        got = await asking.about("text")
+        got = await asking.attempt("text")
     assert "Bearer ***" in (got.error or "")
 
 
@@ -294,8 +309,8 @@ async def test_many_calls_are_under_way_at_once() -> None:
     async with FakeLLM() as server, Asking(server, concurrency=32) as asking:
         server.default = delayed(answer("yes"), 0.1)
         async with asyncio.timeout(10):
-            got = await asyncio.gather(*(asking.teacher.ask(query(i)) for i in range(32)))
-    assert {one.raw for one in got} == {"yes"}
+            got = await asyncio.gather(*(asking.teacher.ask([query(i)]) for i in range(32)))
+    assert {one.answers[0].raw for one in got} == {"yes"}
     assert server.most_under_way == 32
     assert set(server.asked.values()) == {1}
 

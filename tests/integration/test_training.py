@@ -28,6 +28,7 @@ from askance.training.calibration import HIGHEST, LOWEST, fit_temperature
 from askance.training.pipeline import split, train
 from askance.training.process import ProcessTrainer
 from askance.training.spec import Spec
+from tests.doubles import give
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,9 +67,9 @@ def write(state: Path, rows: Sequence[Labelled]) -> None:
             (),
             None,
         )
-        ledger.reserve(len(rows))
-        ledger.settle(
-            [Label(row.coordinates, Outcome.LABELLED, row.label, "test", Answer(row.label), 0.0) for row in rows]
+        give(
+            ledger,
+            [Label(row.coordinates, Outcome.LABELLED, row.label, "test", Answer(row.label), 0.0) for row in rows],
         )
 
 
@@ -266,6 +267,7 @@ def test_parity_is_checked_on_training_rows_when_nothing_is_held_out(
     settings = spec(tmp_path, holdout_share=1e-12)
     manifest = train(settings)
     assert (manifest.held_out, manifest.agreement) == (0, None)
+    write(tmp_path, labelled(80)[60:])
     exact = export.to_onnx
     monkeypatch.setattr(
         export, "to_onnx", lambda linear, *, bits: exact(linear._replace(bias=linear.bias * 2), bits=bits)
@@ -336,6 +338,7 @@ def test_a_worse_challenger_is_published_but_not_promoted(tmp_path: Path) -> Non
 def test_an_equal_challenger_and_a_small_holdout_are_promoted(tmp_path: Path) -> None:
     write(tmp_path, labelled(200))
     registry(tmp_path).promote(train(spec(tmp_path)).version)
+    write(tmp_path, labelled(210)[200:])
     assert "not shown to be worse than" in train(spec(tmp_path)).verdict.why
     verdict = train(spec(tmp_path, holdout_share=0.02)).verdict
     assert verdict.promoted
@@ -350,6 +353,16 @@ def test_a_damaged_champion_does_not_stop_training(tmp_path: Path) -> None:
     verdict = train(spec(tmp_path)).verdict
     assert verdict.promoted
     assert "the champion cannot be used" in verdict.why
+
+
+def test_nothing_is_published_when_nothing_new_was_learnt(tmp_path: Path) -> None:
+    write(tmp_path, labelled(100))
+    first = train(spec(tmp_path))
+    with pytest.raises(TrainingError, match=f"{first.version} was trained on the very same"):
+        train(spec(tmp_path))
+    write(tmp_path, labelled(130)[100:])
+    train(spec(tmp_path))
+    assert len(registry(tmp_path).versions()) == 2
 
 
 class Scripted:
@@ -494,6 +507,7 @@ def test_a_damaged_registry_is_told_of(tmp_path: Path) -> None:
     train(spec(tmp_path))
     tmp_path.joinpath("registry", "CURRENT").write_bytes(b"garbage")
     warnings: list[str] = []
+    write(tmp_path, labelled(120)[100:])
     asyncio.run(ProcessTrainer(spec(tmp_path), on_warning=warnings.append).train())
     assert [("CURRENT: cannot be read" in text) for text in warnings] == [True]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from askance.ledger import SqliteLedger
 from askance.records import Answer, Coordinates, Label, Outcome, Query
+from tests.doubles import give
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,11 +79,11 @@ def teach_ledger(path: Path, rows: int) -> Path:
         texts = {Coordinates("t", 0, number): text_of(10**6 + number) for number in range(rows)}
         queries = [Query(where, str(where), text, None, None, 1.0, 1.0, None, 0) for where, text in texts.items()]
         ledger.commit(queries, (), None)
-        ledger.reserve(rows)
-        ledger.settle(
+        give(
+            ledger,
             [
                 Label(where, Outcome.LABELLED, label_of(text), "test", Answer(label_of(text)), 0.0)
                 for where, text in texts.items()
-            ]
+            ],
         )
     return path

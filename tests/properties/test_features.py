@@ -112,21 +112,15 @@ def test_padded_is_transform_in_rectangles(documents, config):
         for row, row_ids, row_weights in zip(rows, ids, weights, strict=True):
             start, end = indptr[row], indptr[row + 1]
             assert ids.shape[1] == max(16, 1 << (int(end - start) - 1).bit_length())
-            np.testing.assert_array_equal(
-                row_ids, np.pad(indices[start:end], (0, ids.shape[1] - (end - start)))
-            )
-            np.testing.assert_array_equal(
-                row_weights, np.pad(values[start:end], (0, ids.shape[1] - (end - start)))
-            )
+            np.testing.assert_array_equal(row_ids, np.pad(indices[start:end], (0, ids.shape[1] - (end - start))))
+            np.testing.assert_array_equal(row_weights, np.pad(values[start:end], (0, ids.shape[1] - (end - start))))
 
 
 @given(st.lists(texts, max_size=8))
 def test_a_buffer_is_its_documents(documents):
     parts = [document.encode() for document in documents]
     offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-    assert_same(
-        HashedFeaturizer().transform_utf8(b"".join(parts), offsets), HashedFeaturizer().transform(documents)
-    )
+    assert_same(HashedFeaturizer().transform_utf8(b"".join(parts), offsets), HashedFeaturizer().transform(documents))
 
 
 @given(texts, st.sampled_from(["count", "binary", "sublinear"]))

@@ -4,10 +4,12 @@ import asyncio
 import json
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from askance.calls import TeacherState
 from askance.codec import DocumentDecoder
 from askance.errors import DamagedVersionError, RegistryError, StreamError
 from askance.records import Coordinates, Delivery, Position, Record
@@ -115,7 +117,13 @@ def test_queries_are_the_accepted_documents_and_positions_cover_every_record() -
     assert 0 < len(accepted) < 50
     assert [query.coordinates.offset for query in delivery.queries] == accepted
     assert [letter.record.coordinates.offset for letter in delivery.dead_letters] == [50]
-    assert delivery.positions == [Position("t", 0, 51, 50, len(accepted), 1)]
+    [position] = delivery.positions
+    assert msgspec.structs.replace(position, tally=None) == Position("t", 0, 51, 50, len(accepted), 1)
+    tally = position.tally
+    assert tally is not None
+    assert (tally.first_offset, tally.version, tally.documents, tally.uncovered) == (0, "v1", 50, 0)
+    assert sum(tally.predicted.values()) == sum(tally.uncertainties) == 50
+    assert tally.confidences == pytest.approx(sum(p["confidence"] for p in sink.predictions))
     assert telemetry.value("askance_dead_letters_total", reason="invalid_json") == 1
     assert telemetry.value("askance_accepted_total") == len(accepted)
 
@@ -154,6 +162,20 @@ def test_the_gate_closes_while_the_teacher_is_behind() -> None:
     sink, telemetry = run([[record(0, "a nan")]], StubStudent("v1"), backlog=lambda: 10)
     assert (sink.predictions[0]["propensity"], sink.predictions[0]["accepted"]) == (0.0, False)
     assert telemetry.value("askance_gate_closed_documents_total") == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "propensity"), [(TeacherState.ASKING, 1.0), (TeacherState.PAUSED, 0.25), (TeacherState.SPENT, 0.0)]
+)
+@pytest.mark.parametrize("student", [None, StubStudent("v1")], ids=["blind", "scored"])
+def test_the_gate_hears_of_the_teacher_before_the_draw(
+    student: StubStudent | None, state: TeacherState, propensity: float
+) -> None:
+    records = [record(offset, "a nan") for offset in range(400)]
+    sink, _ = run([records[:200], records[200:]], student, teacher_state=lambda: state, budget=Unlimited(floor=0.25))
+    assert {one["propensity"] for one in sink.predictions} == {propensity}
+    accepted = sum(one["accepted"] for one in sink.predictions)
+    assert accepted == pytest.approx(400 * propensity, abs=45), "nothing is vetoed, paused or not"
 
 
 def test_batch_size_changes_no_decision() -> None:
@@ -196,6 +218,23 @@ def test_a_failing_delivery_ends_the_worker() -> None:
 
     with pytest.raises(StreamError, match="disk full"):
         asyncio.run(worker(ListSource([[record(0)]] * 3), Failing(), Slot(), Telemetry()).run(asyncio.Event()))
+
+
+def test_a_failing_delivery_is_noticed_while_no_document_comes() -> None:
+    class Failing(ListSink):
+        async def deliver(self, delivery: Delivery) -> Sequence[Position]:
+            raise StreamError("broken pipe")
+
+    class Idle(ListSource):
+        async def fetch(self, *, max_records: int, max_wait_seconds: float) -> Sequence[Record] | None:
+            return await super().fetch(max_records=max_records, max_wait_seconds=max_wait_seconds) or []
+
+    async def scenario() -> None:
+        running = worker(Idle([[record(0)]]), Failing(), Slot(), Telemetry()).run(asyncio.Event())
+        await asyncio.wait_for(running, 10)
+
+    with pytest.raises(StreamError, match="broken pipe"):
+        asyncio.run(scenario())
 
 
 def test_stop_delivers_what_was_fetched_and_fetches_no_more() -> None:

@@ -17,7 +17,7 @@ from askance import __version__, app, settings
 from askance.cli import config as config_command
 from askance.cli import main as command_line
 from askance.cli import run as run_command
-from askance.errors import RegistryError, UsageError
+from askance.errors import DamagedVersionError, RegistryError, UsageError
 from askance.manifest import Estimate, FeaturizerConfig, Manifest, Verdict
 from askance.records import LabelCounts
 from askance.registry import DirectoryRegistry
@@ -178,7 +178,8 @@ def test_the_commands() -> None:
     names = [" ".join(command) for command in commands()]
 
     assert names == [
-        *("run", "classify", "teach", "train", "replay", "init", "demo"),
+        *("run", "classify", "teach", "spend", "audit", "train", "replay", "estimate", "simulate", "report"),
+        *("init", "demo"),
         *("models list", "models show", "models promote", "models rollback"),
         *("config check", "config show"),
     ]
@@ -283,7 +284,7 @@ def test_a_flag_for_the_label_set_replaces_the_files(execution: Execution) -> No
 
 
 def test_every_flag_but_these_is_a_setting() -> None:
-    others = {"context", "config", "assignments", "quiet", "json", "once", "m_raru"}
+    others = {"context", "config", "assignments", "quiet", "json", "once", "dry_run", "m_raru"}
     names = {name for command in (command_line.run, command_line.teach) for name in command.__annotations__} - others
 
     assert {name.replace("__", ".") for name in names} - {"return"} <= set(settings.KEYS)
@@ -335,7 +336,10 @@ def test_a_worker_that_stopped_early_makes_the_command_fail(execution: Execution
         ("run --labels @nowhere.txt", "nowhere.txt cannot be read: No such file or directory", 2),
         ("run --set budget.shaer=1", "did you mean budget.share?", 2),
         ("run --config nowhere.yaml", "nowhere.yaml: no such file", 2),
-        ("run --rate 0 --input nowhere.jsonl", "nowhere.jsonl", 2),
+        ("run --input nowhere.jsonl", "nobody to ask; choose --teacher", 2),
+        ("run --input nowhere.jsonl --teacher replay --labels a,b", "nowhere.jsonl", 2),
+        ("classify --input nowhere.jsonl", "cannot read the input nowhere.jsonl", 2),
+        ("classify --input .", "is a folder", 2),
         ("replay nowhere.jsonl", "nowhere.jsonl", 2),
         ("config check --config nowhere.yaml", "nowhere.yaml: no such file", 2),
         ("models show", "no version is live", 2),
@@ -481,8 +485,17 @@ def test_models_show_finds_a_damaged_file(
     assert code == 1
 
 
-def test_models_rollback_and_promote(versions: list[str]) -> None:
+def test_what_cannot_be_served_is_not_promoted(versions: list[str]) -> None:
+    before = json.loads(ask("models", "list", "--json").stdout)
+    with pytest.raises(DamagedVersionError):
+        ask("models", "promote", versions[0])
+    assert json.loads(ask("models", "list", "--json").stdout) == before
+
+
+def test_models_rollback_and_promote(versions: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = versions
+    # These versions hold no real student.
+    monkeypatch.setattr("askance.assembly.load", lambda registry, version: None)
 
     assert ask("models", "rollback").stdout == f"{first} is live (before: {second})\n"
     assert json.loads(ask("models", "promote", second, "--json").stdout) == {"live": second, "before": first}
@@ -520,3 +533,60 @@ def test_a_second_worker_of_a_kind_on_the_same_state_is_refused(tmp_path: Path) 
         pytest.fail("two workers share a state folder")
     with assembly.exclusive(config, "classify"):
         pass
+
+
+# Estimates
+
+
+def test_estimate_says_what_is_known_of_a_run_and_what_is_missing(tmp_path: Path) -> None:
+    from askance.ledger import SqliteLedger
+    from askance.records import Answer, Coordinates, Label, Outcome, Position, Query, Tally
+    from tests.doubles import give
+
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    queries = [
+        Query(Coordinates("t", 0, n), f"d{n}", "text", "spam", 0.9, 0.2, 0.5, "v0001-00000000", 0) for n in range(60)
+    ]
+    tally = Tally(0, "v0001-00000000", 130, 10, 108.0, (0,) * 4 + (120,) + (0,) * 15, {"spam": 120})
+    ledger.commit(queries, [Position("t", 0, 130, 130, 60, 0, tally=tally)], None)
+    give(
+        ledger,
+        [
+            Label(one.coordinates, Outcome.LABELLED, "ham" if n < 6 else "spam", "teacher", Answer("x"), 0.1)
+            if n < 50
+            else Label(one.coordinates, Outcome.FAILED, None, "teacher", Answer(None, error="x"), 0.1)
+            for n, one in enumerate(queries)
+        ],
+    )
+    ledger.close()
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text("".join(json.dumps({"id": f"d{n}", "gold": "spam"}) + "\n" for n in range(60)))
+
+    text = ask("estimate", "--state", str(tmp_path), "--gold", str(gold))
+    found = json.loads(ask("estimate", "--state", str(tmp_path), "--json").stdout)
+
+    assert text.exit_code == 0
+    assert "130 documents, 10 of them drawn at probability 0" in text.stdout
+    assert "10 failed, 50 labelled; 83.3% answered" in text.stdout
+    assert "against gold   100.0%" in text.stdout
+    assert "ham for spam: about 14 (seen 6 times)" in text.stdout
+    assert found["agreement"]["low"] < 0.88 < found["agreement"]["high"]
+    assert "not enough labels yet" in ask("estimate", "--state", str(tmp_path), "--since", "5000").stdout
+
+    page = tmp_path / "page.html"
+    assert "130 documents, 60 teacher calls" in ask("report", "--state", str(tmp_path), "-o", str(page)).stdout
+    assert "<h1" in page.read_text(encoding="utf-8")
+
+
+def test_estimate_names_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failure(*arguments: str) -> str:
+        return refused(*arguments, monkeypatch=monkeypatch, capsys=capsys)[0]
+
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text('{"id": "a"}\n')
+    assert "there is no such folder" in failure("estimate", "--state", str(tmp_path / "none"))
+    assert "no line has both 'id' and 'gold'" in failure("estimate", "--state", str(tmp_path), "--gold", str(gold))
+    assert "there is no such folder" in failure("report", "--state", str(tmp_path / "none"))
+    assert "there is no version" in failure("estimate", "--state", str(tmp_path), "--version", "v0009-00000000")

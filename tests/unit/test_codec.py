@@ -35,7 +35,6 @@ def record(value: bytes | None, offset: int = 7) -> Record:
         (b'{"text": 3}', Reason.INVALID_TEXT),
         (b'{"text": null}', Reason.INVALID_TEXT),
         (b'["text"]', Reason.INVALID_TEXT),
-        (b'{"text": "a", "id": 1.5}', Reason.INVALID_TEXT),
         (b'{"text": "\xff\xfe"}', Reason.INVALID_UTF8),
         (b"\xff\xfe", Reason.INVALID_UTF8),
         (b'{"text": ""}', Reason.EMPTY_TEXT),
@@ -72,6 +71,17 @@ def test_field_names_are_the_users() -> None:
     value = b'{"body": "hello", "key": "k1", "text": 5, "id": []}'
     [document], _ = decoder(text_field="body", id_field="key").decode([record(value)])
     assert (document.text, document.id) == ("hello", "k1")
+
+
+@pytest.mark.parametrize("identifier", [b"1.5", b"true", b"[1]", b"{}"])
+def test_an_identifier_that_is_none_does_not_drop_the_text(identifier: bytes) -> None:
+    [document], _ = decoder().decode([record(b'{"text": "a", "id": ' + identifier + b"}")])
+    assert (document.text, document.id) == ("a", "t/0/7")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_document() -> None:
+    [document], _ = decoder().decode([record(b'\xef\xbb\xbf{"text": "a"}')])
+    assert document.text == "a"
 
 
 def test_plain_lines_and_missing_identifiers_are_called_after_their_coordinates() -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,112 +7,92 @@ from hypothesis import strategies as st
 
 from askance.rules.estimate import (
     MINIMUM_EFFECTIVE,
+    Confusion,
+    Guesses,
+    all_right,
     effective_size,
     estimate_agreement,
+    estimate_classes,
+    estimate_confusions,
     estimate_difference,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from tests.simulated import stream
 
 RUNS = 400
 
 
-class Stream:
-    """A stream of which everything is known, gated at a rate: errors are where the student is unsure, mostly."""
-
-    def __init__(self, seed: int, *, documents: int, rate: float, errors: float, confident_errors: float) -> None:
-        rng = np.random.default_rng(seed)
-        uncertainty = rng.beta(0.5, 3.0, documents)
-        wrong = rng.random(documents) < np.clip(4.0 * errors * uncertainty + confident_errors, 0.0, 1.0)
-        self.agrees: NDArray[np.bool_] = ~wrong
-        self.rival_agrees = self.agrees ^ (rng.random(documents) < 0.06)
-        self.propensities = _gate(uncertainty, rate=rate, floor=rate / 10)
-        self.accepted = rng.random(documents) < self.propensities
-
-
-def _gate(uncertainty: NDArray[np.float64], *, rate: float, floor: float) -> NDArray[np.float64]:
-    low, high = 0.0, 100.0
-    for _ in range(40):
-        scale = (low + high) / 2
-        propensities = floor + (1 - floor) * np.minimum(1.0, scale * uncertainty)
-        low, high = (scale, high) if propensities.mean() < rate else (low, scale)
-    return propensities
-
-
-SETTINGS = [
-    pytest.param({"documents": 10_000, "rate": 0.01, "errors": 0.2, "confident_errors": 0.0}, id="few labels"),
-    pytest.param({"documents": 4_000, "rate": 0.05, "errors": 0.2, "confident_errors": 0.02}, id="default"),
-    pytest.param({"documents": 4_000, "rate": 0.05, "errors": 0.01, "confident_errors": 0.002}, id="nearly perfect"),
-    pytest.param({"documents": 2_000, "rate": 0.3, "errors": 0.5, "confident_errors": 0.05}, id="bad student"),
-]
-
-
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_intervals_cover_the_truth_and_the_naive_figure_does_not(setting: dict[str, float]) -> None:
-    covered = naive_covered = 0
-    misses = []
-    for seed in range(RUNS):
-        stream = Stream(seed, **setting)  # type: ignore[arg-type]
-        truth = stream.agrees.mean()
-        estimate = estimate_agreement(stream.agrees[stream.accepted], stream.propensities[stream.accepted])
-        naive = estimate_agreement(stream.agrees[stream.accepted], np.ones(stream.accepted.sum()))
-        assert estimate is not None
-        assert naive is not None
-        covered += estimate.low <= truth <= estimate.high
-        naive_covered += naive.low <= truth <= naive.high
-        misses.append((estimate.value - truth, naive.value - truth))
-    bias, naive_bias = np.mean(misses, axis=0)
-    assert covered / RUNS >= 0.93
-    assert naive_covered < covered
-    # A ratio estimator is biased by O(1 / effective size); the naive one by how much harder accepted documents are.
-    assert abs(bias) < 0.004
-    assert abs(naive_bias) > 3 * abs(bias)
-
-
-def test_naive_accuracy_over_accepted_documents_is_badly_biased_where_this_is_not() -> None:
-    stream = Stream(7, documents=200_000, rate=0.05, errors=0.25, confident_errors=0.01)
-    estimate = estimate_agreement(stream.agrees[stream.accepted], stream.propensities[stream.accepted])
-    assert estimate is not None
-    truth = stream.agrees.mean()
-    assert truth > 0.84
-    assert stream.agrees[stream.accepted].mean() < truth - 0.12
-    assert estimate.value == pytest.approx(truth, abs=0.015)
-    assert estimate.low <= truth <= estimate.high
-
-
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_the_interval_of_a_paired_difference_covers_the_truth(setting: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    ("rate", "overconfidence"), [(0.05, 1.0), (0.3, 1.0), (0.1, 2.5)], ids=["default", "many labels", "too sure"]
+)
+def test_the_interval_of_a_paired_difference_covers_the_truth(rate: float, overconfidence: float) -> None:
+    known = stream(classes=20, rate=rate, overconfidence=overconfidence, documents=10_000)
+    rival = known.agrees ^ (np.random.default_rng(1).random(len(known.truth)) < 0.06)
+    truth = rival.mean() - known.agrees.mean()
     covered = narrower = 0
-    for seed in range(RUNS):
-        stream = Stream(seed, **setting)  # type: ignore[arg-type]
-        truth = stream.rival_agrees.mean() - stream.agrees.mean()
-        labelled = stream.accepted
-        q = stream.propensities[labelled]
-        estimate = estimate_difference(stream.rival_agrees[labelled], stream.agrees[labelled], q)
+    for rows in known.draws(RUNS):
+        q = known.propensities[rows]
+        estimate = estimate_difference(rival[rows], known.agrees[rows], q)
+        one, other = estimate_agreement(rival[rows], q), estimate_agreement(known.agrees[rows], q)
         assert estimate is not None
-        covered += estimate.low <= truth <= estimate.high
-        one, other = (
-            estimate_agreement(stream.rival_agrees[labelled], q),
-            estimate_agreement(stream.agrees[labelled], q),
-        )
         assert one is not None
         assert other is not None
-        unpaired = np.hypot(one.high - one.low, other.high - other.low)
-        narrower += estimate.high - estimate.low < unpaired
+        covered += estimate.low <= truth <= estimate.high
+        narrower += estimate.high - estimate.low < np.hypot(one.high - one.low, other.high - other.low)
     assert covered / RUNS >= 0.93
     assert narrower / RUNS > 0.75
 
 
-def test_equal_propensities_give_wilsons_interval() -> None:
+def test_equal_propensities_give_agresti_and_coulls_interval() -> None:
     estimate = estimate_agreement([True] * 81 + [False] * 19, [0.3] * 100)
     assert estimate is not None
-    # Wilson's interval for 81 of 100 (statsmodels: 0.7222, 0.8749); n / (n - 1) in the variance widens it a little.
+    # statsmodels' agresti_coull for 81 of 100: 0.7212, 0.8758; the normal one reaches to 0.8869.
     assert estimate.value == pytest.approx(0.81)
     assert estimate.documents == 100
     assert estimate.effective == pytest.approx(100.0)
-    assert estimate.low == pytest.approx(0.7222, abs=2e-3)
-    assert estimate.high == pytest.approx(0.8749, abs=2e-3)
+    assert estimate.low == pytest.approx(0.7212, abs=2e-3)
+    assert estimate.high == pytest.approx(0.8869, abs=2e-3)
+
+
+def test_heavy_documents_that_were_missed_are_not_forgotten() -> None:
+    agrees, propensities = np.ones(100), np.full(100, 0.5)
+    seen = estimate_agreement(agrees, propensities, guesses=all_right(100, 200))
+    half_seen = estimate_agreement(agrees, propensities, guesses=all_right(100, 400))
+    assert seen is not None
+    assert half_seen is not None
+    assert (seen.effective, half_seen.effective) == (pytest.approx(100.0), pytest.approx(25.0))
+    assert half_seen.low < seen.low
+    assert estimate_agreement(agrees, propensities, guesses=all_right(100, 600)) is None
+
+
+def test_classes_by_hand() -> None:
+    # 120 documents predicted as a and 80 as b; of 50 labels at q = 1/4, two b were taken for a and four a for b.
+    truths = ["a"] * 28 + ["b"] * 2 + ["b"] * 16 + ["a"] * 4
+    predictions = ["a"] * 30 + ["b"] * 20
+    found = estimate_classes(["a", "b", "c"], truths, predictions, [0.25] * 50, predicted={"a": 120, "b": 80})
+    share, precision, recall, f1 = found[0].share, found[0].precision, found[0].recall, found[0].f1
+    assert share is not None
+    assert precision is not None
+    assert recall is not None
+    assert f1 is not None
+    assert share.value == pytest.approx((120 - 8 + 16) / 200)
+    assert share.low < 0.64 < share.high
+    assert precision.value == pytest.approx(112 / 120)
+    assert recall.value == pytest.approx(112 / 128)
+    assert f1.value == pytest.approx(2 * 112 / (120 + 128))
+    assert (found[2].labelled, found[2].f1) == (0, None)
+    few = estimate_classes(["a"], truths[:15], predictions[:15], [0.25] * 15, predicted={"a": 60})
+    assert (few[0].labelled, few[0].precision) == (15, None)
+    assert estimate_confusions(truths, predictions, [0.25] * 50) == [
+        Confusion("a", "b", 16.0, 4),
+        Confusion("b", "a", 8.0, 2),
+    ]
+
+
+def test_guesses_have_to_fit_the_labels() -> None:
+    with pytest.raises(ValueError, match="one guess a labelled document"):
+        estimate_agreement([True] * 30, [0.5] * 30, guesses=Guesses([1.0], 60.0, 60))
+    with pytest.raises(ValueError, match="30 labelled documents of 29"):
+        estimate_agreement([True] * 30, [1.0] * 30, guesses=all_right(30, 29))
 
 
 def test_certainty_is_never_claimed() -> None:

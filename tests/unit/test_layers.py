@@ -13,11 +13,11 @@ ROOT = Path(__file__).parents[2] / "python"
 
 # From the ground up. A module imports from layers below its own, and from its own package.
 LAYERS = (
-    ("values", "errors records config manifest codec telemetry keys settings summary _kernel"),
+    ("values", "errors records calls config manifest codec telemetry keys settings summary _kernel"),
     ("protocols", "protocols"),
     ("rules", "rules charts report"),
     ("workers and adapters", "workers stream student teacher ledger registry training"),
-    ("app", "assembly app"),
+    ("app", "assembly app forecast"),
     ("demo", "demo"),
     ("cli", "cli"),
 )

@@ -9,11 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from askance.calls import Again, Call, Caps, Charge, Limit, Order, Pending, Settlement, Spend, TeacherState
 from askance.errors import LedgerError
 from askance.ledger import SqliteLedger
 from askance.records import Answer, Coordinates, Label, LabelCounts, Outcome, Position, Query
+from tests.doubles import give
 
 
 def query(offset: int, **changes: object) -> Query:
@@ -36,6 +39,15 @@ def label(offset: int, outcome: Outcome = Outcome.LABELLED) -> Label:
     return Label(Coordinates("t", 0, offset), outcome, "b" if valid else None, "m", Answer("b", 0.9, "stated"), 0.1)
 
 
+def reserve(ledger: SqliteLedger, calls: int, **changes: object) -> list[Call]:
+    order = {"calls": calls, "now": 1.0e9, "teacher": "m"}
+    return list(ledger.reserve(Order(**order | changes), lambda queries: Spend(1, 10 * len(queries), 100)).calls)
+
+
+def queries_of(calls: list[Call]) -> list[Query]:
+    return [one for call in calls for one in call.queries]
+
+
 def position(next_offset: int, documents: int = 1, accepted: int = 1) -> Position:
     return Position("t", 0, next_offset, documents, accepted, 0)
 
@@ -48,9 +60,9 @@ def ledger(tmp_path: Path) -> SqliteLedger:
 def test_queries_come_back_as_they_went_in_oldest_first(ledger: SqliteLedger) -> None:
     queries = [query(3), query(1, predicted=None, confidence=None, version=None), query(2)]
     ledger.commit(queries, [position(4)], "note")
-    assert ledger.reserve(2) == queries[:2]
-    assert ledger.reserve(2) == queries[2:]
-    assert ledger.reserve(2) == []
+    assert queries_of(reserve(ledger, 2)) == queries[:2]
+    assert queries_of(reserve(ledger, 2)) == queries[2:]
+    assert reserve(ledger, 2) == []
     assert ledger.counts() == LabelCounts(asked=3)
 
 
@@ -63,16 +75,15 @@ def test_progress_adds_up_and_keeps_the_newest_bookmark(ledger: SqliteLedger) ->
 
 def test_a_query_stored_twice_is_asked_once(ledger: SqliteLedger) -> None:
     ledger.commit([query(1)], [position(2)], None)
-    ledger.reserve(1)
+    reserve(ledger, 1)
     ledger.commit([query(1)], [position(2)], None)
-    assert ledger.reserve(1) == []
+    assert reserve(ledger, 1) == []
     assert ledger.counts().total == 1
 
 
 def test_only_valid_labels_are_training_data(ledger: SqliteLedger) -> None:
     ledger.commit([query(offset) for offset in range(4)], [position(4)], None)
-    ledger.reserve(4)
-    ledger.settle([label(2), label(0, Outcome.INVALID), label(1, Outcome.FAILED), label(3)])
+    give(ledger, [label(2), label(0, Outcome.INVALID), label(1, Outcome.FAILED), label(3)])
     assert [row.coordinates.offset for row in ledger.labelled()] == [2, 3]
     assert [row.coordinates.offset for row in ledger.labelled(newest=1)] == [3]
     row = ledger.labelled()[0]
@@ -89,8 +100,7 @@ def test_only_valid_labels_are_training_data(ledger: SqliteLedger) -> None:
 
 def test_an_invalid_answer_keeps_its_raw_text(ledger: SqliteLedger, tmp_path: Path) -> None:
     ledger.commit([query(0)], [position(1)], None)
-    ledger.reserve(1)
-    ledger.settle([Label(Coordinates("t", 0, 0), Outcome.INVALID, None, "m", Answer("sql?"), 0.1)])
+    give(ledger, [Label(Coordinates("t", 0, 0), Outcome.INVALID, None, "m", Answer("sql?"), 0.1)])
     with sqlite3.connect(tmp_path / "ledger.db") as other:
         assert other.execute("SELECT raw, label FROM labels").fetchall() == [("sql?", None)]
     other.close()
@@ -98,28 +108,105 @@ def test_an_invalid_answer_keeps_its_raw_text(ledger: SqliteLedger, tmp_path: Pa
 
 def test_a_released_query_is_pending_again_an_ended_one_never(ledger: SqliteLedger) -> None:
     ledger.commit([query(0), query(1)], [position(2)], None)
-    ledger.reserve(2)
-    ledger.settle([label(0)])
-    ledger.release([query(0), query(1)])
-    assert ledger.reserve(5) == [query(1)]
+    first, second = reserve(ledger, 2)
+    ledger.settle([Settlement(first.number, (label(0),))])
+    ledger.release([first, second])
+    assert queries_of(reserve(ledger, 5)) == [query(1)]
+    assert ledger.spent() == Spend(2, 20, 200), "what was released is not spent"
 
 
 def test_a_second_label_is_refused_and_nothing_of_its_group_is_kept(ledger: SqliteLedger) -> None:
     ledger.commit([query(0), query(1)], [position(2)], None)
-    ledger.reserve(2)
-    ledger.settle([label(0)])
+    first, second = reserve(ledger, 2)
+    ledger.settle([Settlement(first.number, (label(0),), charges=())])
     with pytest.raises(LedgerError, match="not under way"):
-        ledger.settle([label(1), label(0)])
+        ledger.settle([Settlement(second.number, (label(1),), charges=()), Settlement(first.number, (label(0),))])
+    with pytest.raises(LedgerError, match="not under way"):
+        ledger.settle([Settlement(second.number, (label(0),), charges=())])
     assert ledger.counts() == LabelCounts(labelled=1, asked=1)
+    assert ledger.spent() == second.reserved
 
 
-def test_orphans_end_as_lost_and_are_not_asked_again(ledger: SqliteLedger) -> None:
+def test_orphans_end_as_lost_and_spent_and_are_not_asked_again(ledger: SqliteLedger) -> None:
     ledger.commit([query(0), query(1)], [position(2)], None)
-    ledger.reserve(1)
+    reserve(ledger, 1)
     assert ledger.abandon_orphans() == 1
     assert ledger.abandon_orphans() == 0
-    assert ledger.reserve(5) == [query(1)]
+    assert queries_of(reserve(ledger, 5)) == [query(1)]
     assert ledger.counts() == LabelCounts(lost=1, asked=1)
+    assert ledger.spent() == Spend(2, 20, 200)
+    assert [(row.key, row.nanos) for row in ledger.spend_report("label")] == [("(lost)", 100)]
+
+
+def test_a_query_given_back_comes_again_when_it_may_with_its_history(ledger: SqliteLedger) -> None:
+    ledger.commit([query(0), query(1)], [position(2)], None)
+    (call,) = reserve(ledger, 1)
+    ledger.settle([Settlement(call.number, again=(Again(query(0).coordinates, 1.0e9 + 5, 1.0, 1),), charges=())])
+    assert queries_of(reserve(ledger, 5)) == [query(1)]
+    assert reserve(ledger, 5, now=1.0e9 + 4) == []
+    assert ledger.reserve(Order(calls=1, now=1.0e9), lambda _: Spend()).waiting
+    assert reserve(ledger, 5, now=1.0e9 + 5, retries=0) == []
+    (again,) = reserve(ledger, 5, now=1.0e9 + 5)
+    assert again.asked == (Pending(query(0), 1.0, 1),)
+    assert again.is_retry
+
+
+def test_several_documents_a_call_but_those_asked_before_alone(ledger: SqliteLedger) -> None:
+    ledger.commit([query(offset) for offset in range(7)], [position(7)], None)
+    (call,) = reserve(ledger, 1, documents_per_call=3)
+    back = tuple(Again(one.coordinates, 1.0e9, 1.0, 0) for one in call.queries)
+    ledger.settle([Settlement(call.number, again=back, charges=())])
+    sizes = [[one.coordinates.offset for one in call.queries] for call in reserve(ledger, 9, documents_per_call=3)]
+    assert sizes == [[0], [1], [2], [3, 4, 5], [6]]
+
+
+@pytest.mark.parametrize("kind", ["calls", "tokens", "money"])
+@pytest.mark.parametrize("period", ["run", "day", "total"])
+def test_a_cap_is_said_and_never_exceeded(ledger: SqliteLedger, period: str, kind: str) -> None:
+    ledger.commit([query(offset) for offset in range(9)], [position(9)], None)
+    limit = {"calls": Limit(calls=3), "tokens": Limit(tokens=39), "money": Limit(nanos=399)}[kind]
+    order = Order(calls=9, now=1.0e9, run=1, caps=Caps(**{period: limit}))
+    got = ledger.reserve(order, lambda _: Spend(1, 10, 100))
+    assert (len(got.calls), got.capped, got.waiting) == (3, f"spend.{period}_{kind}", True)
+    assert ledger.spent({"run": "run 1", "day": "day 2001-09-09", "total": "total"}[period]) == Spend(3, 30, 300)
+    changes = {"run": {"run": 2}, "day": {"now": 1.0e9 + 86400}, "total": {}}[period]
+    again = ledger.reserve(msgspec.structs.replace(order, **changes), lambda _: Spend(1, 10, 100))
+    assert len(again.calls) == (0 if period == "total" else 3), "another run, another day"
+
+
+def test_the_report_adds_up_by_every_key(ledger: SqliteLedger) -> None:
+    ledger.commit([query(offset) for offset in range(6)], [position(6)], None)
+    first, second, third = reserve(ledger, 3, documents_per_call=2)
+    ledger.settle(
+        [
+            Settlement(first.number, (label(0), label(1)), charges=(Charge("m", 1, 10, 0, 2, 1000),)),
+            Settlement(
+                second.number,
+                (label(2, Outcome.INVALID),),
+                (Again(query(3).coordinates, 1.0e9, 1, 0),),
+                charges=(Charge("m", 1, 10, 0, 2, 500), Charge("dear", 1, 5, 0, 1, 300)),
+            ),
+        ]
+    )
+    for by in ("day", "teacher", "label", "version"):
+        rows = ledger.spend_report(by)
+        assert sum(row.nanos for row in rows) == 1800, by
+        assert ledger.spent().nanos == 1800 + third.reserved.nanos
+    assert {row.key: row.nanos for row in ledger.spend_report("label")} == {
+        "b": 1000,
+        "(invalid)": 400,
+        "(asked again)": 400,
+    }
+    assert {row.key: row.nanos for row in ledger.spend_report("teacher")} == {"m": 1500, "dear": 300}
+    with pytest.raises(ValueError, match="not by 'colour'"):
+        ledger.spend_report("colour")
+
+
+def test_what_the_gate_is_told_grows_old(ledger: SqliteLedger) -> None:
+    assert ledger.teacher_state(0.0) is TeacherState.ASKING
+    ledger.tell(TeacherState.PAUSED, until=100.0)
+    assert ledger.teacher_state(99.0) is TeacherState.PAUSED
+    assert ledger.teacher_state(100.0) is TeacherState.ASKING
 
 
 def test_migrations_are_named_and_run_once(ledger: SqliteLedger, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def delivery(records: Sequence[Record]) -> Delivery:
         predictions=[(record, record.value or b"") for record in records if record.value != b"bad"],
         queries=[],
         dead_letters=[DeadLetter(record, Reason.INVALID_JSON, "bad") for record in records if record.value == b"bad"],
-        positions=[Position("t", 0, records[-1].coordinates.offset + 1, len(records), 0, 0)],
+        positions=[Position(records[-1].coordinates.topic, 0, records[-1].coordinates.offset + 1, len(records), 0, 0)],
     )
 
 
@@ -161,6 +161,56 @@ def test_a_lost_output_is_noticed(setting: Setting) -> None:
     setting.output.unlink()
     with pytest.raises(UsageError, match="0 bytes but 2 were delivered"):
         setting.stream()
+
+
+def test_two_streams_with_one_state_share_their_dead_letters(setting: Setting) -> None:
+    first, second = setting.input, setting.input.with_name("second.jsonl")
+    first.write_bytes(b"a\n")
+    second.write_bytes(b"bad\nbad\n")
+    drain(setting.stream())
+    drain(setting.stream(input=second, topic="u", predictions=setting.output.with_name("u.jsonl")))
+    with first.open("ab") as file:
+        file.write(b"bad\nb\n")
+    drain(setting.stream())
+    offsets = [(d["topic"], d["offset"]) for d in map(json.loads, setting.dead.read_bytes().splitlines())]
+    assert offsets == [("u", 0), ("u", 1), ("t", 1)]
+
+
+@pytest.mark.parametrize("same", ["predictions", "dead_letters"])
+def test_one_file_for_two_things_is_refused(setting: Setting, same: str) -> None:
+    setting.input.write_bytes(b"a\n")
+    with pytest.raises(UsageError, match="used twice"):
+        setting.stream(**{same: setting.input})
+    with pytest.raises(UsageError, match="used twice"):
+        setting.stream(predictions=setting.dead)
+    assert setting.input.read_bytes() == b"a\n"
+
+
+def test_another_output_in_mid_stream_is_refused(setting: Setting) -> None:
+    setting.input.write_bytes(b"a\n")
+    drain(setting.stream())
+    for other in (setting.output.with_name("other.jsonl"), None):
+        with pytest.raises(UsageError, match=r"went to .*out\.jsonl so far.*--state"):
+            setting.stream(predictions=other)
+
+
+def test_a_folder_a_pipe_and_a_device(setting: Setting) -> None:
+    with pytest.raises(UsageError, match="is a folder"):
+        setting.stream(input=setting.input.parent)
+    os.mkfifo(setting.input)
+    writer = subprocess.Popen(["sh", "-c", f"printf 'a\nb\n' > {setting.input}"])
+    drain(setting.stream(predictions=Path("/dev/null")))
+    assert writer.wait() == 0
+    assert setting.ledger.progress()["t", 0].next_offset == 2
+
+
+def test_a_slow_rate_looks_up_for_a_stop(setting: Setting) -> None:
+    setting.input.write_bytes(b"a\nb\n")
+    stream = setting.stream(rate=0.001)
+    assert len(fetch(stream) or []) == 1
+    before = setting.now
+    assert fetch(stream) == []
+    assert setting.now - before <= 0.25
 
 
 def test_a_missing_input_is_one_clear_line(setting: Setting) -> None:

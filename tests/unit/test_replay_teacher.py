@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from askance.calls import Spend
 from askance.errors import ConfigError
 from askance.records import Answer
 from askance.teacher import replay
@@ -20,6 +21,12 @@ def write(path: Path, *rows: object) -> Path:
     lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
     path.write_bytes(b"".join(line + b"\n" for line in lines))
     return path
+
+
+async def ask(teacher, query):
+    attempt = await teacher.ask([query])
+    assert (attempt.fault, [charge.spend for charge in attempt.charges]) == (None, [Spend(calls=1)])
+    return attempt.answers[0]
 
 
 @pytest.fixture
@@ -43,21 +50,21 @@ def recorded(tmp_path: Path) -> Path:
 async def test_answers_what_the_model_said(recorded: Path) -> None:
     teacher = ReplayTeacher(recorded, model="m1")
     assert teacher.name == "m1"
-    assert await teacher.ask(query(0, document_id="a")) == Answer("x", 0.25, "recorded")
-    assert await teacher.ask(query(0, document_id="7")) == Answer("y")
-    assert await teacher.ask(query(0, document_id="d")) == Answer("3"), "12 is no confidence"
+    assert await ask(teacher, query(0, document_id="a")) == Answer("x", 0.25, "recorded")
+    assert await ask(teacher, query(0, document_id="7")) == Answer("y")
+    assert await ask(teacher, query(0, document_id="d")) == Answer("3"), "12 is no confidence"
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("document_id", ["c", "e", "unknown", "t/0/99"])
 async def test_a_document_it_has_no_answer_for_is_an_error_of_that_query(recorded: Path, document_id: str) -> None:
-    got = await ReplayTeacher(recorded, model="m1").ask(query(99, document_id=document_id))
+    got = await ask(ReplayTeacher(recorded, model="m1"), query(99, document_id=document_id))
     assert got == Answer(None, error=f"no answer is recorded for the document {document_id!r}")
 
 
 @pytest.mark.asyncio
 async def test_answers_outside_the_label_set_are_given_as_they_are(recorded: Path) -> None:
-    assert (await ReplayTeacher(recorded, model="m2").ask(query(0, document_id="a"))).raw == "oos"
+    assert (await ask(ReplayTeacher(recorded, model="m2"), query(0, document_id="a"))).raw == "oos"
 
 
 def test_an_unknown_model_names_the_known_ones(recorded: Path) -> None:
@@ -79,22 +86,22 @@ async def test_the_only_model_need_not_be_named(tmp_path: Path) -> None:
     )
     teacher = ReplayTeacher(path)
     assert teacher.name == "m"
-    assert await teacher.ask(query(0, document_id="b")) == Answer("x")
+    assert await ask(teacher, query(0, document_id="b")) == Answer("x")
 
 
 @pytest.mark.asyncio
 async def test_answers_from_a_field(recorded: Path) -> None:
     teacher = ReplayTeacher(recorded, field="gold")
     assert teacher.name == "recorded.jsonl:gold"
-    assert await teacher.ask(query(0, document_id="a")) == Answer("x")
-    assert (await teacher.ask(query(0, document_id="e"))).error
+    assert await ask(teacher, query(0, document_id="a")) == Answer("x")
+    assert (await ask(teacher, query(0, document_id="e"))).error
 
 
 @pytest.mark.asyncio
 async def test_the_label_column_is_the_default_where_there_is_no_teachers_list(tmp_path: Path) -> None:
     path = write(tmp_path / "labels.jsonl", {"key": "k", "label": "x"}, {"label": "y"})
     teacher = ReplayTeacher(path, id_field="key")
-    assert await teacher.ask(query(5, document_id="k")) == Answer("x")
+    assert await ask(teacher, query(5, document_id="k")) == Answer("x")
     assert teacher.name == "labels.jsonl"
 
 
@@ -102,11 +109,11 @@ async def test_the_label_column_is_the_default_where_there_is_no_teachers_list(t
 async def test_a_document_without_an_id_is_found_by_its_offset(tmp_path: Path) -> None:
     path = write(tmp_path / "l.jsonl", {"label": "zero"}, b"", b"{broken", {"id": "named", "label": "three"})
     teacher = ReplayTeacher(path)
-    assert await teacher.ask(query(0)) == Answer("zero")
-    assert await teacher.ask(query(3)) == Answer("three")
-    assert (await teacher.ask(query(2))).error
-    assert (await teacher.ask(query(4))).error
-    assert (await teacher.ask(query(0, document_id="t/0/3"))).error, "only its own coordinates name a document"
+    assert await ask(teacher, query(0)) == Answer("zero")
+    assert await ask(teacher, query(3)) == Answer("three")
+    assert (await ask(teacher, query(2))).error
+    assert (await ask(teacher, query(4))).error
+    assert (await ask(teacher, query(0, document_id="t/0/3"))).error, "only its own coordinates name a document"
 
 
 def test_bad_lines_are_skipped_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,7 +139,7 @@ def test_bad_lines_are_skipped_and_counted(tmp_path: Path, monkeypatch: pytest.M
 async def test_a_last_line_without_a_line_feed_counts(tmp_path: Path) -> None:
     path = tmp_path / "l.jsonl"
     path.write_text('{"label": "x"}\n{"label": "y"}')
-    assert await ReplayTeacher(path).ask(query(1)) == Answer("y")
+    assert await ask(ReplayTeacher(path), query(1)) == Answer("y")
 
 
 @pytest.mark.parametrize("rows", [[], [{"id": "a", "text": "t"}], [b"junk"]], ids=["empty", "no answers", "junk"])
@@ -161,7 +168,7 @@ def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:
 async def test_takes_as_long_as_it_was_told(recorded: Path) -> None:
     sleep = SkippedSleep()
     teacher = ReplayTeacher(recorded, model="m1", latency_seconds=0.02, concurrency=9, sleep=sleep)
-    await teacher.ask(query(0, document_id="a"))
+    await ask(teacher, query(0, document_id="a"))
     assert sleep.pauses == [0.02]
     assert teacher.concurrency == 9
     await teacher.aclose()
@@ -188,7 +195,7 @@ async def test_real_recordings() -> None:
     agreed = total = 0
     for line in BANKING.read_bytes().splitlines():
         row = json.loads(line)
-        agreed += (await teacher.ask(query(0, document_id=row["id"]))).raw == row["gold"]
+        agreed += (await ask(teacher, query(0, document_id=row["id"]))).raw == row["gold"]
         total += 1
     assert total == 9_660
     assert round(agreed / total, 3) == 0.797

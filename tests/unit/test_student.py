@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from numpy.typing import NDArray
 
 CONFIG = FeaturizerConfig(bits=12)
 TEXTS = ["how to join two tables", "ÄÖÜ straße", "日本語の文書", "word " * 40, "", "!!!"]
@@ -134,18 +133,13 @@ def test_logits_do_not_depend_on_how_a_batch_is_cut(max_cells: int, monkeypatch:
     assert in_memory(random_student(20)).logits(texts).tobytes() == expected.tobytes()
 
 
-def csr(lengths: list[int]) -> features.Features:
-    rng = np.random.default_rng(0)
-    indptr = np.concatenate([[0], np.cumsum(np.array(lengths, dtype=np.int64))]).astype(np.int64)
-    indices: NDArray[np.int32] = rng.integers(0, 1000, indptr[-1]).astype(np.int32)
-    return features.Features(indptr, indices, rng.random(indptr[-1]).astype(np.float32))
-
-
 @given(st.lists(st.integers(0, 200), max_size=40), st.integers(1, 2000))
-def test_padding_keeps_every_feature_and_its_bounds(lengths: list[int], max_cells: int) -> None:
-    found = csr(lengths)
+def test_rectangles_keep_every_feature_and_their_bounds(lengths: list[int], max_cells: int) -> None:
+    featurizer = features.build(CONFIG)
+    texts = [" ".join(f"w{number}x{word}" for word in range(length)) for number, length in enumerate(lengths)]
+    found = features.Features(*featurizer.transform(texts))
     rows: list[int] = []
-    for rectangle in features.pad(found, max_cells=max_cells):
+    for rectangle in features.rectangles(featurizer, texts, max_cells=max_cells):
         height, width = rectangle.ids.shape
         assert rectangle.weights.shape == (height, width)
         assert rectangle.ids.dtype == np.int32

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from askance.calls import Attempt, Caps, Fault, Limit, Order, TeacherState
 from askance.errors import LedgerError, TeacherError
 from askance.records import Answer, LabelCounts, Outcome
 from askance.telemetry import Telemetry
@@ -19,7 +20,7 @@ LABELS = ("yes", "no")
 class Bench:
     """A worker with its surroundings."""
 
-    def __init__(self, ledger, teacher, *, sleep=None):
+    def __init__(self, ledger, teacher, *, sleep=None, **settings):
         self.ledger = ledger
         self.teacher = teacher
         self.telemetry = Telemetry()
@@ -27,7 +28,7 @@ class Bench:
         self.drain = asyncio.Event()
         self.stop = asyncio.Event()
         self.worker = TeachWorker(
-            ledger=ledger, teacher=teacher, labels=LABELS, telemetry=self.telemetry, sleep=self.sleep
+            ledger=ledger, teacher=teacher, labels=LABELS, telemetry=self.telemetry, sleep=self.sleep, **settings
         )
 
     async def run(self):
@@ -99,7 +100,7 @@ async def test_each_answer_ends_as_it_should() -> None:
 @pytest.mark.asyncio
 async def test_orphans_of_a_dead_process_are_lost_and_never_asked() -> None:
     ledger = MemoryLedger(query(i) for i in range(10))
-    ledger.reserve(4)
+    ledger.reserve(Order(calls=4, now=1.0), ScriptedTeacher().worst)
     bench = Bench(ledger, ScriptedTeacher())
     await bench.drained()
     assert ledger.counts() == LabelCounts(labelled=6, lost=4)
@@ -138,7 +139,7 @@ async def test_a_slow_call_does_not_keep_the_free_slots_from_looking_again() -> 
 
     class OneSlow(ScriptedTeacher):
         async def ask(self, asked):
-            if asked.coordinates.offset == 0:
+            if asked[0].coordinates.offset == 0:
                 await slow.wait()
             return await super().ask(asked)
 
@@ -198,8 +199,8 @@ async def test_queries_reserved_while_it_was_stopped_are_given_back() -> None:
     loop = asyncio.get_running_loop()
     reserve = bench.ledger.reserve
 
-    def reserve_then_stop(limit):
-        taken = reserve(limit)
+    def reserve_then_stop(order, worst):
+        taken = reserve(order, worst)
         asyncio.run_coroutine_threadsafe(_set(bench.stop), loop).result(5)
         return taken
 
@@ -274,7 +275,7 @@ async def test_the_ledger_is_never_called_on_the_event_loop() -> None:
 
         return call
 
-    for name in ("reserve", "settle", "abandon_orphans"):
+    for name in ("begin_run", "reserve", "settle", "abandon_orphans", "tell"):
         setattr(bench.ledger, name, traced(getattr(bench.ledger, name)))
     await bench.drained()
     assert len(threads) == 1
@@ -305,3 +306,162 @@ async def test_twenty_lives_ask_nothing_twice() -> None:
     asked += bench.teacher.asked.elements()
     assert len(asked) == len(set(asked))
     assert ledger.counts().answered == 200
+
+
+class Clock:
+    """One clock for everything: it moves by what is slept."""
+
+    def __init__(self):
+        self.now = 1000.0
+        self.sleep = SkippedSleep()
+
+    def __call__(self):
+        return self.now
+
+    async def skip(self, seconds):
+        self.now += seconds
+        await self.sleep(seconds)
+
+
+def clocked(ledger, teacher, **settings):
+    clock = Clock()
+    bench = Bench(ledger, teacher, sleep=clock.skip, clock=clock, now=clock, uniform=lambda: 0.5, **settings)
+    return bench, clock
+
+
+def down(fault=Fault.UNREACHABLE, **changes):
+    return Attempt(fault=fault, error="the server is away", charges=(), **changes)
+
+
+@pytest.mark.asyncio
+async def test_a_failed_query_is_asked_again_after_a_growing_pause() -> None:
+    times = []
+
+    def behaviour(asked):
+        times.append(clock.now)
+        # Others are answered, so the failure is the query's own.
+        return down() if asked.coordinates.offset == 0 else Answer("yes")
+
+    def more():
+        return [query(100 * len(times) + i) for i in range(3)]
+
+    ledger = MemoryLedger([query(0)])
+    bench, clock = clocked(ledger, ScriptedTeacher(behaviour, concurrency=4))
+    settle = ledger.settle
+
+    def settle_and_commit(settlements):
+        settle(settlements)
+        if len(times) < 60:
+            ledger.commit(more(), (), None)
+
+    ledger.settle = settle_and_commit
+    await bench.drained()
+    assert bench.teacher.asked["t/0/0"] == 5
+    label = ledger.labels[query(0).coordinates]
+    assert (label.outcome, label.answer.error) == (Outcome.FAILED, "the server is away (5 tries)")
+    assert bench.telemetry.value("askance_teacher_retries_total") == 4
+
+
+@pytest.mark.asyncio
+async def test_an_outage_fails_no_query_and_the_gate_is_told() -> None:
+    outage = [True]
+    ledger = MemoryLedger(query(i) for i in range(40))
+    bench, clock = clocked(ledger, ScriptedTeacher(lambda _: down() if outage[0] else Answer("yes"), concurrency=8))
+    running = asyncio.create_task(bench.run())
+    began = clock.now
+    await until(lambda: clock.now > began + 1800)
+    assert ledger.counts().failed == 0
+    assert ledger.told == [TeacherState.ASKING] + [TeacherState.PAUSED] * (len(ledger.told) - 1)
+    calls = sum(bench.teacher.asked.values())
+    assert calls < 60, "half an hour of outage costs the slots that were under way and a probe a minute"
+    outage[0] = False
+    bench.drain.set()
+    await running
+    assert ledger.counts() == LabelCounts(labelled=40)
+    assert ledger.told[-1] is TeacherState.ASKING
+
+
+@pytest.mark.asyncio
+async def test_a_teacher_that_stays_away_ends_a_draining_run_and_leaves_its_queries() -> None:
+    bench, clock = clocked(
+        MemoryLedger(query(i) for i in range(9)), ScriptedTeacher(lambda _: down()), patience_seconds=60.0
+    )
+    began = clock.now
+    with pytest.raises(TeacherError, match=r"not answered for 60 s \(teacher.patience_seconds\)"):
+        await bench.drained()
+    assert 60 <= clock.now - began < 130
+    assert bench.ledger.counts() == LabelCounts(pending=9)
+
+
+@pytest.mark.asyncio
+async def test_an_hour_asked_for_is_an_hour_of_silence() -> None:
+    first = [True]
+
+    def behaviour(_):
+        if first[0]:
+            first[0] = False
+            return down(Fault.THROTTLED, retry_after_seconds=3600.0)
+        times.append(clock.now)
+        return Answer("yes")
+
+    times = []
+    ledger = MemoryLedger(query(i) for i in range(9))
+    bench, clock = clocked(ledger, ScriptedTeacher(behaviour, concurrency=1), patience_seconds=10_000.0)
+    began = clock.now
+    await bench.drained()
+    assert min(times) >= began + 3600
+    assert ledger.counts() == LabelCounts(labelled=9)
+    assert TeacherState.PAUSED in ledger.told
+
+
+@pytest.mark.asyncio
+async def test_a_rejected_call_fails_its_queries_at_once_and_is_no_outage() -> None:
+    bench, _ = clocked(MemoryLedger(query(i) for i in range(30)), ScriptedTeacher(lambda _: down(Fault.REJECTED)))
+    await bench.drained()
+    assert bench.ledger.counts() == LabelCounts(failed=30)
+    assert set(bench.teacher.asked.values()) == {1}
+    assert bench.ledger.told == [TeacherState.ASKING]
+
+
+@pytest.mark.asyncio
+async def test_a_reply_without_a_label_gets_one_second_chance() -> None:
+    replies = {0: ["maybe", "yes"], 1: ["maybe", "perhaps"], 2: ["none_of_these"]}
+    bench, _ = clocked(
+        MemoryLedger(query(i) for i in range(3)),
+        ScriptedTeacher(lambda asked: Answer(replies[asked.coordinates.offset].pop(0))),
+        second_chance=True,
+    )
+    await bench.drained()
+    ended = [bench.ledger.labels[query(i).coordinates] for i in range(3)]
+    assert [(label.outcome, label.answer.raw) for label in ended] == [
+        (Outcome.LABELLED, "yes"),
+        (Outcome.INVALID, "perhaps"),
+        (Outcome.INVALID, "none_of_these"),
+    ]
+
+
+@pytest.mark.asyncio
+async def test_a_missing_answer_fails_only_its_own_document() -> None:
+    def behaviour(asked):
+        return Answer(None, error="not there") if asked.coordinates.offset == 3 else Answer("no")
+
+    bench, _ = clocked(
+        MemoryLedger(query(i) for i in range(10)),
+        ScriptedTeacher(behaviour, documents_per_call=4),
+        second_chance=True,
+    )
+    await bench.drained()
+    assert bench.ledger.counts() == LabelCounts(labelled=9, failed=1)
+    assert bench.teacher.asked == {f"t/0/{i}": 1 + (i == 3) for i in range(10)}
+
+
+@pytest.mark.asyncio
+async def test_a_cap_stops_the_asking_and_the_gate_is_told() -> None:
+    caps = Caps(total=Limit(nanos=3000))
+    bench, _ = clocked(MemoryLedger(query(i) for i in range(50)), ScriptedTeacher(), caps=caps)
+    with pytest.raises(TeacherError, match=r"the cap spend\.total_money leaves no room"):
+        await bench.drained()
+    # A call is feared to cost 1000 and costs 100: after 20 of them the next does not fit for certain any more.
+    assert bench.ledger.counts() == LabelCounts(labelled=21, pending=29)
+    assert bench.ledger.spent.nanos == 2100
+    assert bench.ledger.told[-1] is TeacherState.SPENT

@@ -42,6 +42,7 @@ class World:
         self.seen = 0
         self.trained: list[int] = []
         self.promoted: list[str] = []
+        self.waiting: str | None = None
         self.telemetry = Telemetry()
         self.stop, self.drain = asyncio.Event(), asyncio.Event()
 
@@ -55,6 +56,9 @@ class World:
     async def train(self) -> Manifest:
         self.trained.append(self.seen)
         return self._on_train(self.seen)
+
+    def unpromoted(self) -> str | None:
+        return self.waiting
 
     def promote(self, version: str) -> None:
         self.promoted.append(version)
@@ -118,6 +122,13 @@ def test_stop_gives_up_the_training_under_way() -> None:
     asyncio.run(world.run())
     assert cancelled.is_set()
     assert world.promoted == []
+
+
+def test_a_version_that_a_crash_left_unpromoted_is_promoted_first() -> None:
+    world = World([0], on_train=lambda labels: manifest("v", promoted=True, labels=labels))
+    world.waiting = "v7"
+    asyncio.run(world.run())
+    assert world.promoted == ["v7"]
 
 
 def test_what_is_no_training_error_is_not_swallowed() -> None:

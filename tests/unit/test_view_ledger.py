@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from askance.calls import Call, Order, Settlement, Spend
 from askance.ledger.view import ViewLedger
 from askance.records import Answer, Coordinates, Label, LabelCounts, Outcome, Query, Settled
 
@@ -17,6 +18,15 @@ def settled(offset: int, partition: int = 0, outcome: Outcome = Outcome.LABELLED
     asked = query(offset, partition)
     label = "b" if outcome is Outcome.LABELLED else None
     return Settled(asked, Label(asked.coordinates, outcome, label, "m", Answer("b", 0.9, "stated", None, 3, 1), 0.5))
+
+
+def reserve(ledger: ViewLedger, calls: int) -> list[Call]:
+    return list(ledger.reserve(Order(calls=calls, now=1.0), lambda _: Spend(1)).calls)
+
+
+def settle(ledger: ViewLedger, calls: list[Call], *labels: Label) -> None:
+    ended = zip(calls, labels, strict=False)
+    ledger.settle([Settlement(call.number, (label,), charges=()) for call, label in ended])
 
 
 @pytest.fixture
@@ -53,16 +63,16 @@ def test_any_order_and_any_repetition_come_to_the_same(tmp_path: Path) -> None:
 
 def test_only_owned_lanes_are_asked(ledger: ViewLedger) -> None:
     ledger.ingest([query(n, partition=n) for n in range(8)], [], {})
-    assert ledger.reserve(10) == []
+    assert reserve(ledger, 10) == []
     ledger.owned = frozenset({1, 2})
-    assert [q.coordinates.partition for q in ledger.reserve(10)] == [1, 2, 5, 6]
+    assert [call.queries[0].coordinates.partition for call in reserve(ledger, 10)] == [1, 2, 5, 6]
 
 
 def test_a_settled_label_waits_to_be_published_whole(ledger: ViewLedger) -> None:
     ledger.ingest([query(1, 1), query(2, 5), query(3, 2)], [], {})
     ledger.owned = frozenset(range(4))
-    ledger.reserve(3)
-    ledger.settle([settled(1, 1).label, settled(2, 5, Outcome.INVALID).label, settled(3, 2).label])
+    calls = reserve(ledger, 3)
+    settle(ledger, calls, settled(1, 1).label, settled(2, 5, Outcome.INVALID).label, settled(3, 2).label)
     waiting = ledger.unpublished(1, 10)
     assert waiting == [settled(1, 1), settled(2, 5, Outcome.INVALID)]
     ledger.published(waiting[:1])
@@ -73,11 +83,12 @@ def test_a_settled_label_waits_to_be_published_whole(ledger: ViewLedger) -> None
 def test_what_ended_on_the_topic_is_neither_asked_nor_published_again(ledger: ViewLedger) -> None:
     ledger.owned = frozenset(range(4))
     ledger.ingest([query(1), query(2), query(3)], [], {})
-    ledger.reserve(2)
-    ledger.settle([settled(1).label])
+    first, second = reserve(ledger, 2)
+    settle(ledger, [first], settled(1).label)
     # A former owner had published all three before it died.
     ledger.ingest([], [settled(1), settled(2), settled(3)], {})
-    assert ledger.reserve(10) == []
+    assert reserve(ledger, 10) == []
+    settle(ledger, [second], settled(2, outcome=Outcome.INVALID).label)
     assert ledger.unpublished(0, 10) == []
     assert ledger.counts() == LabelCounts(labelled=3)
 
@@ -85,7 +96,7 @@ def test_what_ended_on_the_topic_is_neither_asked_nor_published_again(ledger: Vi
 def test_an_orphan_is_published_as_lost(ledger: ViewLedger) -> None:
     ledger.owned = frozenset({0})
     ledger.ingest([query(1)], [], {})
-    ledger.reserve(1)
+    reserve(ledger, 1)
     assert ledger.abandon_orphans() == 1
     [lost] = ledger.unpublished(0, 10)
     assert lost.label.outcome is Outcome.LOST

@@ -28,7 +28,7 @@ app = typer.Typer(
     name="askance",
     cls=_Root,
     help="A streaming text classifier that teaches itself from an LLM, and asks it only where that is worth it.",
-    epilog="Start here: `askance demo`, or `askance init` and `askance run --input documents.jsonl`.",
+    epilog="Start here: `askance demo`; or `askance init`, name teacher and labels in askance.yaml, `askance run`.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -145,7 +145,10 @@ def teach(
     context: typer.Context,
     *,
     source__path: options.Input = None,
+    source__format: options.Format = None,
+    source__text_field: options.TextField = None,
     source__id_field: options.IdField = None,
+    budget__share: options.Share = None,
     teacher__kind: options.Teacher = None,
     teacher__labels: options.Labels = None,
     teacher__labels_from_field: options.LabelsFromField = None,
@@ -160,13 +163,43 @@ def teach(
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
     once: options.Once = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Ask nobody; say what 1,000 documents of the input would cost.")
+    ] = False,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Ask the teacher about the documents that wait in the ledger."""
+    if dry_run:
+        from askance.cli.spend import show_forecast
+
+        show_forecast(context)
+        return
     from askance.cli.run import run_workers
 
     run_workers(context, "teach")
+
+
+@app.command(epilog="Example: askance spend --by label")
+def spend(
+    *,
+    by: Annotated[str, typer.Option("--by", metavar="KEY", help="day, model, version or label.")] = "day",
+    state: options.State = None,
+    config: options.ConfigFile = None,
+    json: options.Json = False,
+) -> None:
+    """What the teacher has cost."""
+    from askance.cli.spend import show_spend
+
+    show_spend(config, state, by, json=json)
+
+
+@app.command(epilog="Example: askance audit")
+def audit(*, state: options.State = None, config: options.ConfigFile = None, json: options.Json = False) -> None:
+    """How far the teacher agrees with itself, which bounds any student."""
+    from askance.cli.spend import show_audits
+
+    show_audits(config, state, json=json)
 
 
 @app.command(epilog="Example: askance train --labels @labels.txt --once")
@@ -272,6 +305,64 @@ def replay(predictions: Annotated[Path, typer.Argument(help="A predictions file.
     from askance.cli.replay import replay
 
     replay(predictions)
+
+
+@app.command(epilog="Example: askance estimate --state askance-state --version live")
+def estimate(
+    *,
+    version: Annotated[
+        str | None, typer.Option("--version", metavar="NAME", help="One version's documents; live: the live one's.")
+    ] = None,
+    since: Annotated[int, typer.Option("--since", metavar="OFFSET", min=0, help="Where the window begins.")] = 0,
+    until: Annotated[
+        int | None, typer.Option("--until", metavar="OFFSET", min=0, help="Where it ends; default: now.")
+    ] = None,
+    gold: Annotated[
+        Path | None, typer.Option("--gold", metavar="FILE", help="JSONL with true labels, to estimate accuracy too.")
+    ] = None,
+    gold_field: Annotated[str, typer.Option("--gold-field", metavar="NAME", help="Its field with the label.")] = "gold",
+    state: options.State = None,
+    config: options.ConfigFile = None,
+    json: options.Json = False,
+) -> None:
+    """What the labels say of the whole stream."""
+    from askance.cli.estimate import estimate
+
+    estimate(config, state, version=version, since=since, until=until, gold=gold, gold_field=gold_field, json=json)
+
+
+@app.command(epilog="Example: askance simulate predictions.jsonl --truth documents.jsonl --field gold")
+def simulate(
+    predictions: Annotated[Path, typer.Argument(help="A predictions file.")],
+    *,
+    truth: Annotated[Path, typer.Option("--truth", metavar="FILE", help="JSONL with right answers, all or some.")],
+    field: Annotated[str, typer.Option("--field", metavar="NAME", help="Its field with the right answer.")] = "gold",
+    id_field: Annotated[str, typer.Option("--id-field", metavar="NAME", help="Its field with the identifier.")] = "id",
+    shares: Annotated[
+        str, typer.Option("--shares", metavar="A,B,C", help="Parts of the documents to ask about.")
+    ] = "0,0.01,0.02,0.05,0.1,0.2,0.3,0.5",
+    picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw it, as an HTML page.")] = None,
+    json: options.Json = False,
+) -> None:
+    """What each budget would buy."""
+    from askance.cli.simulate import run
+
+    run(predictions, truth, field=field, id_field=id_field, shares=shares, picture=picture, json=json)
+
+
+@app.command(epilog="Example: askance report --state askance-state -o report.html")
+def report(
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")] = Path(
+        "askance-report.html"
+    ),
+    state: options.State = None,
+    config: options.ConfigFile = None,
+) -> None:
+    """One self-contained page on a run."""
+    from askance.cli.report import write
+
+    write(config, state, output)
 
 
 @app.command(epilog="Example: askance init && askance config check")

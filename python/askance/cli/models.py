@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
-from askance import settings
+from askance import assembly, settings
 from askance.errors import UsageError
 from askance.registry import DirectoryRegistry
 
@@ -66,6 +66,8 @@ def promote_version(config: Path | None, state: Path | None, version: str, *, js
     """Make a version the live one."""
     _, registry = _open(config, state)
     before = registry.current()
+    # What cannot be served is not made live.
+    assembly.load(registry, version)
     registry.promote(version)
     _print_change(version, before, json=json)
 

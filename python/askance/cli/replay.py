@@ -24,7 +24,11 @@ def replay(predictions: Path) -> None:
     if outcome.malformed:
         typer.echo(f"{outcome.malformed:,} lines are malformed and could not be checked")
         _name(outcome.malformed_lines, outcome.malformed)
-    if not outcome.is_proven:
+    if outcome.repeated:
+        typer.echo(f"{outcome.repeated:,} of them stand for a record that was decided on before in this file")
+    if not outcome.checked:
+        typer.echo("there is nothing in it to check")
+    if not outcome.is_proven or not outcome.checked:
         raise typer.Exit(1)
 
 

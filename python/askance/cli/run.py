@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from pathlib import Path
@@ -118,16 +119,21 @@ class Progress:
         self._shown += 1
         if self._is_live:
             self.clear()
-            typer.echo(snapshot.line(), err=True, nl=False)
+            self._echo(snapshot.line(), nl=False)
             self._stands = True
-        elif self._shown % _LINES_EVERY == 0:
-            typer.echo(snapshot.line(), err=True)
+        elif self._shown % _LINES_EVERY == 1:
+            self._echo(snapshot.line())
 
     def clear(self) -> None:
         """Make room for something else."""
         if self._stands:
-            typer.echo("\r\x1b[2K", err=True, nl=False)
+            self._echo("\r\x1b[2K", nl=False)
             self._stands = False
+
+    def _echo(self, text: str, *, nl: bool = True) -> None:
+        # Nobody reads stderr any more (a closed terminal, `2>&1 | head`): the run goes on without saying so.
+        with contextlib.suppress(OSError):
+            typer.echo(text, err=True, nl=nl)
 
     def take_over_logging(self) -> None:
         """Print what askance logs, each on a line of its own."""
@@ -136,7 +142,7 @@ class Progress:
         class ToStderr(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
                 progress.clear()
-                typer.echo(f"askance: {self.format(record)}", err=True)
+                progress._echo(f"askance: {self.format(record)}")
 
         logger = logging.getLogger("askance")
         logger.handlers = [ToStderr()]

@@ -1,7 +1,7 @@
 """The SQLite ledger.
 
-Owns the invariant that no query is paid for twice: `reserve` is on the disk before anyone asks, a reservation that a
-crash orphaned ends as `lost`, and an ended query never becomes pending again.
+Owns the invariant that no query is paid for twice unawares: `reserve` is on the disk before anyone asks, a reservation
+that a crash orphaned ends as `lost` and spent, and an ended query never becomes pending again.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from askance.calls import Reservation, TeacherState
 from askance.errors import LedgerError
+from askance.ledger import reports, spending
 from askance.ledger.schema import connect, transaction
-from askance.records import Coordinates, LabelCounts, Labelled, Outcome, Progress, Query
+from askance.ledger.spending import QUERY_COLUMNS
+from askance.ledger.tallies import BLOCK, add_tallies, read_tallies
+from askance.records import Coordinates, Judged, LabelCounts, Labelled, Outcome, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from askance.records import Label, Position
-
-QUERY_COLUMNS = (
-    'topic, partition, "offset", document_id, text, predicted, confidence, uncertainty, propensity, version, seed'
-)
+    from askance.calls import Audit, Call, Order, Settlement, Spend, SpendRow
+    from askance.records import Position, Query, Tally
 
 
 class SqliteLedger:
@@ -31,6 +32,8 @@ class SqliteLedger:
 
     Its methods block and may be called from any thread, one at a time.
     """
+
+    block = BLOCK
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -85,6 +88,24 @@ class SqliteLedger:
                     for position in positions
                 ],
             )
+            add_tallies(connection, positions)
+
+    def tallies(self) -> list[Tally]:
+        """What was counted of all documents, by block of offsets and version."""
+        with self._reading() as connection:
+            return read_tallies(connection)
+
+    def judged(self, *, since: int = 0, newest: int | None = None) -> list[Judged]:
+        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                'SELECT topic, partition, "offset", document_id, predicted, version, propensity, queries.confidence,'
+                " status, label FROM queries LEFT JOIN labels ON labels.query = queries.number"
+                ' WHERE "offset" >= ? ORDER BY queries.number DESC LIMIT ?',
+                (since, -1 if newest is None else newest),
+            ).fetchall()
+        rows.reverse()
+        return [Judged(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
 
     def progress(self) -> dict[tuple[str, int], Progress]:
         """By (topic, partition): how far the stream is done."""
@@ -94,79 +115,76 @@ class SqliteLedger:
             )
             return {(topic, partition): Progress(*rest) for topic, partition, *rest in rows}
 
-    def reserve(self, limit: int) -> list[Query]:
-        """Take up to `limit` pending queries, oldest first, and mark them asked before anyone asks."""
-        return self._reserve(limit, "")
+    def begin_run(self) -> int:
+        """The number of a new run, for the caps on one."""
+        with self._writing() as connection:
+            number: int = connection.execute("INSERT INTO runs DEFAULT VALUES RETURNING number").fetchone()[0]
+            return number
 
-    def _reserve(self, limit: int, condition: str) -> list[Query]:
-        pending = f"FROM queries WHERE status = 'pending'{condition} ORDER BY number LIMIT ?"
+    def reserve(self, order: Order, worst: Callable[[Sequence[Query]], Spend]) -> Reservation:
+        """Take pending queries, oldest first, in calls counted at their worst, before anyone asks.
+
+        No call is handed out that would take a cap of the order's over its limit if it came to the worst.
+        """
         with self._reading() as connection:
             # Most polls find nothing: do not take the write lock for them.
-            if connection.execute(f"SELECT 1 {pending}", (1,)).fetchone() is None:
-                return []
+            pending = f"SELECT 1 FROM queries WHERE status = 'pending'{self._condition()}"  # noqa: S608 - a constant
+            pending += " UNION ALL SELECT 1 FROM audits WHERE status = 'pending' LIMIT 1"
+            if connection.execute(pending).fetchone() is None:
+                return Reservation()
         with self._writing() as connection:
-            rows = connection.execute(f"SELECT number, {QUERY_COLUMNS} {pending}", (limit,)).fetchall()
-            connection.executemany(
-                "UPDATE queries SET status = 'asked' WHERE number = ?", [(number,) for number, *_ in rows]
-            )
-            return [Query(Coordinates(topic, partition, offset), *rest) for _, topic, partition, offset, *rest in rows]
+            return spending.reserve(connection, order, worst, self._condition())
 
-    def release(self, queries: Sequence[Query]) -> None:
-        """Give back reserved queries that were certainly not sent."""
+    def _condition(self) -> str:
+        """Which pending queries may be taken, as SQL that goes on after a condition."""
+        return ""
+
+    def release(self, calls: Sequence[Call]) -> None:
+        """Undo reservations that were certainly not sent."""
         with self._writing() as connection:
-            connection.executemany(
-                "UPDATE queries SET status = 'pending' WHERE topic = ? AND partition = ? AND \"offset\" = ?"
-                " AND status = 'asked'",
-                [query.coordinates for query in queries],
-            )
+            for call in calls:
+                spending.release(connection, call)
 
-    def settle(self, labels: Sequence[Label]) -> None:
-        """Write down how asked queries ended; a label for a query that has already ended is an error."""
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Write down how calls ended, all or none; a call or query that is not under way is an error."""
         with self._writing() as connection:
-            for label in labels:
-                if not self._insert_label(connection, label, published=False):
-                    msg = f"the query {label.coordinates} was not under way, so its label cannot be settled"
-                    raise LedgerError(msg)
-
-    def _insert_label(self, connection: sqlite3.Connection, label: Label, *, published: bool) -> bool:
-        """Whether the query was waiting for it: under way or, where the label comes from elsewhere, pending too."""
-        row = connection.execute(
-            'SELECT number, status FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?', label.coordinates
-        ).fetchone()
-        waiting = ("asked", "pending") if published else ("asked",)
-        if row is None or row[1] not in waiting:
-            return False
-        answer = label.answer
-        connection.execute(
-            "INSERT INTO labels (query, outcome, label, raw, confidence, confidence_source, error, prompt_tokens,"
-            " completion_tokens, teacher, latency_seconds, published) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                row[0],
-                label.outcome,
-                label.label,
-                answer.raw,
-                answer.confidence,
-                answer.confidence_source,
-                answer.error,
-                answer.prompt_tokens,
-                answer.completion_tokens,
-                label.teacher,
-                label.latency_seconds,
-                published,
-            ),
-        )
-        connection.execute("UPDATE queries SET status = ? WHERE number = ?", (label.outcome, row[0]))
-        return True
+            for settlement in settlements:
+                spending.settle(connection, settlement)
 
     def abandon_orphans(self) -> int:
-        """Mark every query a dead process left asked as lost; returns how many."""
+        """Mark every query a dead process left asked as lost, and its call as spent; returns how many queries."""
+        with self._writing() as connection:
+            return spending.abandon(connection)
+
+    def spent(self, period: str = "total") -> Spend:
+        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
+        with self._reading() as connection:
+            return spending.spent(connection, period)
+
+    def spend_report(self, by: str) -> list[SpendRow]:
+        """What was spent by `day`, `teacher`, `label` or `version`."""
+        with self._reading() as connection:
+            return reports.spend(connection, by)
+
+    def audits(self) -> list[Audit]:
+        """Every label that was asked for again, with both answers."""
+        with self._reading() as connection:
+            return reports.audits(connection)
+
+    def tell(self, state: TeacherState, until: float) -> None:
+        """Keep for the gate what the teacher's state is, until that Unix time."""
         with self._writing() as connection:
             connection.execute(
-                "INSERT INTO labels (query, outcome, error) SELECT number, ?, 'the process died while asking'"
-                " FROM queries WHERE status = 'asked'",
-                (Outcome.LOST,),
+                "INSERT INTO teacher_state VALUES (0, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET state = excluded.state, until = excluded.until",
+                (state, until),
             )
-            return connection.execute("UPDATE queries SET status = ? WHERE status = 'asked'", (Outcome.LOST,)).rowcount
+
+    def teacher_state(self, now: float) -> TeacherState:
+        """What the gate was told last, `asking` when that is old."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT state FROM teacher_state WHERE until > ?", (now,)).fetchone()
+            return TeacherState(row[0]) if row else TeacherState.ASKING
 
     def counts(self) -> LabelCounts:
         """How many queries stand where."""

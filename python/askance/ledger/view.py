@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from askance.ledger.sqlite import QUERY_COLUMNS, SqliteLedger, query_row
+from askance.ledger import spending
+from askance.ledger.spending import QUERY_COLUMNS
+from askance.ledger.sqlite import SqliteLedger, query_row
 from askance.records import Answer, Coordinates, Label, Outcome, Query, Settled
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
+
+    from askance.calls import Settlement
 
 
 class ViewLedger(SqliteLedger):
@@ -45,7 +49,7 @@ class ViewLedger(SqliteLedger):
                 [query_row(query) for query in (*queries, *(each.query for each in settled))],
             )
             for each in settled:
-                self._insert_label(connection, each.label, published=True)
+                spending.write_label(connection, each.label, published=True)
             self._mark_published(connection, settled)
             connection.executemany(
                 "INSERT INTO progress VALUES (?, ?, ?, 0, 0, 0, NULL)"
@@ -53,18 +57,16 @@ class ViewLedger(SqliteLedger):
                 [(*key, offset) for key, offset in offsets.items()],
             )
 
-    def reserve(self, limit: int) -> list[Query]:
-        """Like `SqliteLedger.reserve`, of the owned lanes."""
-        if not self.owned:
-            return []
-        lanes = ", ".join(str(int(lane)) for lane in sorted(self.owned))
-        return self._reserve(limit, f" AND partition % {int(self.lanes)} IN ({lanes})")
+    def _condition(self) -> str:
+        """Of the owned lanes only."""
+        lanes = ", ".join(str(int(lane)) for lane in sorted(self.owned)) or "-1"
+        return f" AND partition % {int(self.lanes)} IN ({lanes})"
 
-    def settle(self, labels: Sequence[Label]) -> None:
+    def settle(self, settlements: Sequence[Settlement]) -> None:
         """Like `SqliteLedger.settle`, but a query that has ended on the topic meanwhile is left as it is."""
         with self._writing() as connection:
-            for label in labels:
-                self._insert_label(connection, label, published=False)
+            for settlement in settlements:
+                spending.settle(connection, settlement, strict=False)
 
     def unpublished(self, lane: int, limit: int) -> list[Settled]:
         """What has ended here of a lane and is not on the topic yet, oldest first."""

@@ -53,8 +53,9 @@ class Unlimited:
 class ShareBudget:
     """A share of all documents, with an advance while there is no student.
 
-    The aimed rate is `share + (share * documents - accepted) / horizon`: what was asked too much or too little fades
-    over `horizon` documents. While blind every document is accepted until the advance is used up.
+    The aimed rate is `share + (share * documents - accepted) / horizon`, between the floor and twice the share: what
+    was asked too much or too little fades over `horizon` documents. While blind every document is accepted until the
+    advance is used up.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class ShareBudget:
         accepted: int = 0,
     ) -> None:
         self._share = share
+        self._floor = floor
         self._advance = advance
         self._horizon = horizon
         self._documents = documents
@@ -80,7 +82,9 @@ class ShareBudget:
         if blind:
             owed = self._share * (self._documents + documents) + self._advance - self._accepted
             return self._solver.blind(owed / documents)
-        return self._solver.solve(self._share + (self._share * self._documents - self._accepted) / self._horizon)
+        # A change of the share, or a long closed gate, must not swing the rate to all or nothing.
+        debt = min(1.0, max(-1.0, (self._share * self._documents - self._accepted) / (self._share * self._horizon)))
+        return self._solver.solve(max(self._floor, self._share * (1.0 + debt)))
 
     def spent(self, uncertainties: NDArray[np.float32], accepted: int) -> None:
         """See `Budget`."""
@@ -93,37 +97,37 @@ class ShareBudget:
 
 
 class PerSecondBudget:
-    """Queries per second, spread over the documents as they come.
+    """Queries per second: over any time t at most about `per_second * (t + burst_seconds)`, spread over the documents.
 
-    The aimed rate is `per_second` over the smoothed arrival rate, plus what was asked too little (at most
-    `horizon_seconds` worth of it is remembered) or too much, made up for over `horizon_seconds`.
+    A token bucket bounds what a batch may expect to be accepted. Below that bound the aimed rate is twice `per_second`
+    over the smoothed arrival rate, so that queries come evenly and what was asked too little is made up for.
     """
 
-    def __init__(self, *, per_second: float, floor: float, exponent: float, horizon_seconds: float = 60.0) -> None:
+    def __init__(self, *, per_second: float, floor: float, exponent: float, burst_seconds: float = 5.0) -> None:
         self._whole = self._per_second = per_second
-        self._horizon = horizon_seconds
-        self._credit = 0.0
+        self._burst_seconds = burst_seconds
+        self._tokens = per_second
         self._last: float | None = None
         self._arrivals = 0.0
         self._solver = _ScaleSolver(floor, exponent)
 
     def opening(self, documents: int, *, now: float, blind: bool) -> Opening:
         """See `Budget`; `now` is in seconds of a clock that never runs backwards."""
-        if self._last is None:
-            self._arrivals = float(documents)
-        else:
+        if self._last is not None:
             elapsed = max(now - self._last, 1e-6)
-            self._credit = min(self._credit + self._per_second * elapsed, self._per_second * self._horizon)
+            bound = max(self._per_second * self._burst_seconds, 1.0)
+            self._tokens = min(self._tokens + self._per_second * elapsed, bound)
             # Exponential smoothing over ten seconds, whatever the spacing of the batches.
             keep = np.exp(-elapsed / 10.0)
             self._arrivals = keep * self._arrivals + (1.0 - keep) * documents / elapsed
         self._last = now
-        rate = (self._per_second + self._credit / self._horizon) / max(self._arrivals, self._per_second, 1e-9)
+        even = 2.0 * self._per_second / self._arrivals if self._arrivals else 1.0
+        rate = min(even, max(0.0, self._tokens) / documents)
         return self._solver.blind(rate) if blind else self._solver.solve(rate)
 
     def spent(self, uncertainties: NDArray[np.float32], accepted: int) -> None:
         """See `Budget`."""
-        self._credit -= accepted
+        self._tokens -= accepted
         self._solver.observe(uncertainties)
 
     def hold(self, part: float) -> None:
@@ -146,7 +150,7 @@ class _ScaleSolver:
 
     def blind(self, rate: float) -> Opening:
         """For documents of uncertainty 1 the rate is met exactly."""
-        return Opening(self._floor, self._above_floor(rate))
+        return Opening(self._floor_at(rate), self._above_floor(rate))
 
     def solve(self, rate: float) -> Opening:
         """Solve mean(min(1, s v)) = t for s, with t the part of the rate above the floor.
@@ -161,7 +165,11 @@ class _ScaleSolver:
         room = goal * m - np.arange(m - 1, -1, -1)
         with np.errstate(divide="ignore", invalid="ignore"):
             bounds = np.where(room > 0.0, room / np.cumsum(v), 0.0)
-        return Opening(self._floor, float(min(bounds.max(), _MAX_SCALE)))
+        return Opening(self._floor_at(rate), float(min(bounds.max(), _MAX_SCALE)))
+
+    def _floor_at(self, rate: float) -> float:
+        # A floor above the rate would spend more than the budget.
+        return min(self._floor, max(0.0, rate))
 
     def _above_floor(self, rate: float) -> float:
         if self._floor >= 1.0:

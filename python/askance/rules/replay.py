@@ -19,6 +19,8 @@ from askance.records import Coordinates
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from numpy.typing import NDArray
+
 NAMED = 5
 """So many differing decisions, and so many malformed lines, are named; all are counted."""
 
@@ -73,6 +75,8 @@ class ReplayOutcome(NamedTuple):
     """Of these, recorded as accepted."""
     differing: int
     malformed: int
+    repeated: int
+    """Decisions about a record that an earlier line had decided on: none where every document has one prediction."""
     differences: tuple[Difference, ...]
     """The first few, by line."""
     malformed_lines: tuple[Malformed, ...]
@@ -95,6 +99,7 @@ def replay(lines: Iterable[bytes], *, batch: int = 65_536) -> ReplayOutcome:
     differences: list[Difference] = []
     malformed_lines: list[Malformed] = []
     numbered = enumerate(lines, start=1)
+    seen: defaultdict[tuple[str, int], list[NDArray[np.int64]]] = defaultdict(list)
     while some := list(itertools.islice(numbered, batch)):
         groups: defaultdict[tuple[int, str], list[tuple[int, _Recorded]]] = defaultdict(list)
         wrong: list[Malformed] = []
@@ -113,13 +118,17 @@ def replay(lines: Iterable[bytes], *, batch: int = 65_536) -> ReplayOutcome:
             inexact, differ, yes = _recompute(seed, topic, members)
             wrong += inexact
             found += differ
+            for partition in {recorded.partition for _, recorded in members}:
+                offsets = [recorded.offset for _, recorded in members if recorded.partition == partition]
+                seen[topic, partition].append(np.array(offsets, dtype=np.int64))
             checked += len(members) - len(inexact)
             accepted += yes
         differing += len(found)
         malformed += len(wrong)
         differences += sorted(found)[: NAMED - len(differences)]
         malformed_lines += sorted(wrong)[: NAMED - len(malformed_lines)]
-    return ReplayOutcome(checked, accepted, differing, malformed, tuple(differences), tuple(malformed_lines))
+    repeated = sum(len(all_) - len(np.unique(all_)) for all_ in map(np.concatenate, seen.values()))
+    return ReplayOutcome(checked, accepted, differing, malformed, repeated, tuple(differences), tuple(malformed_lines))
 
 
 def _recompute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import select
+import stat
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 1 << 20
 _HEAD_BYTES = 1 << 16
+_LONGEST_LINE_BYTES = 1 << 28
+"""A longer line is no line: what is read is not a file of lines, and it would fill the memory."""
 
 
 class Line(NamedTuple):
@@ -25,7 +28,7 @@ class Line(NamedTuple):
 
 
 class LineReader:
-    """Reads whole lines from a file or standard input (`path` None). Blocking; one thread at a time.
+    """Reads whole lines from a file, a pipe or standard input (`path` None). Blocking; one thread at a time.
 
     With `follow` a last line without a line feed waits for the rest of it; without, the end of the file ends it.
     """
@@ -38,15 +41,19 @@ class LineReader:
         self._position = start
         self._ended = False
         self._head = (-1, "")
-        if path is None:
-            self._file = sys.stdin.fileno()
-            return
         try:
-            self._file = os.open(path, os.O_RDONLY)
+            self._file = sys.stdin.fileno() if path is None else os.open(path, os.O_RDONLY)
+            mode = os.fstat(self._file).st_mode
         except OSError as exc:
             msg = f"cannot read the input {path}: {exc.strerror}; check the path"
             raise UsageError(msg) from exc
-        if start:
+        if stat.S_ISDIR(mode):
+            msg = f"the input {path} is a folder; name a file of documents, one a line"
+            raise UsageError(msg)
+        self.is_pipe = path is None or not stat.S_ISREG(mode)
+        if self.is_pipe:
+            self._position = 0
+        elif start:
             # A last line that had no line feed may have got one since.
             before, at = os.pread(self._file, 1, start - 1), os.pread(self._file, 1, start)
             if before != b"\n" and at == b"\n":
@@ -82,7 +89,11 @@ class LineReader:
         return self._head[1]
 
     def _fill(self, wait_seconds: float) -> bool:
-        if self._path is None and not select.select([self._file], [], [], wait_seconds)[0]:
+        if len(self._buffer) > _LONGEST_LINE_BYTES:
+            name = self._path or "standard input"
+            msg = f"{name} has a line of over {_LONGEST_LINE_BYTES >> 20} MiB; split it into lines"
+            raise StreamError(msg)
+        if self.is_pipe and not select.select([self._file], [], [], wait_seconds)[0]:
             return False
         try:
             data = os.read(self._file, _READ_BYTES)
@@ -92,7 +103,7 @@ class LineReader:
         if data:
             self._buffer += data
             return True
-        if self._path is not None and self._follow:
+        if not self.is_pipe and self._follow:
             if os.fstat(self._file).st_size < self._position:
                 msg = f"{self._path} became shorter while it was followed; follow a file that is only appended to"
                 raise StreamError(msg)
@@ -119,22 +130,29 @@ class LineReader:
 
 
 class AppendedFile:
-    """A file that only grows, cut back at start to its committed length: what a crash left behind it is taken away."""
+    """A file that only grows, cut back at start to its committed length: what a crash left behind it is taken away.
+
+    A device or a pipe (`/dev/null`, `/dev/stdout`) is written to and never cut back.
+    """
 
     def __init__(self, path: Path, committed: int | None) -> None:
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-            size = os.fstat(self._file).st_size
+            self._file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+            found = os.fstat(self._file)
         except OSError as exc:
             msg = f"cannot write {path}: {exc.strerror}; check the path"
             raise UsageError(msg) from exc
+        self._length = committed or 0
+        self._is_regular = stat.S_ISREG(found.st_mode)
+        if not self._is_regular:
+            return
+        size = found.st_size
         if committed is None and size:
             os.close(self._file)
             msg = f"{path} already exists and was not written by this run's state; remove it or name another file"
             raise UsageError(msg)
-        self._length = committed or 0
         if size < self._length:
             os.close(self._file)
             msg = (
@@ -156,7 +174,8 @@ class AppendedFile:
         try:
             while view:
                 view = view[os.write(self._file, view) :]
-            os.fdatasync(self._file) if hasattr(os, "fdatasync") else os.fsync(self._file)
+            if self._is_regular:
+                os.fdatasync(self._file) if hasattr(os, "fdatasync") else os.fsync(self._file)
         except OSError as exc:
             msg = f"writing {self._path} failed: {exc.strerror}; free some space and run the same command again"
             raise StreamError(msg) from exc

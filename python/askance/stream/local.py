@@ -19,13 +19,14 @@ from askance.records import Coordinates, Position, Record
 from askance.stream.files import AppendedFile, LineReader
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
 
     from askance.protocols import Ledger
     from askance.records import Delivery
 
 _FOLLOW_POLL_SECONDS = 0.1
+_LONGEST_SLEEP_SECONDS = 0.25
 _PARTITION = 0
 
 
@@ -72,13 +73,21 @@ class LocalStream:
         self._rate = rate
         self._started: float | None = None
         self._fetched = 0
-        done = ledger.progress().get((topic, _PARTITION))
-        self._next_offset = done.next_offset if done else 0
-        bookmark = msgspec.json.decode(done.bookmark, type=_Bookmark) if done and done.bookmark else None
-        self._reader = LineReader(input, follow=follow, start=bookmark.position if bookmark and input else 0)
+        _check_distinct(input, predictions, dead_letters)
+        bookmarks = {
+            key: msgspec.json.decode(done.bookmark, type=_Bookmark)
+            for key, done in ledger.progress().items()
+            if done.bookmark
+        }
+        bookmark = bookmarks.get((topic, _PARTITION))
+        _check_same_output(predictions, bookmark)
+        self._next_offset = ledger.progress()[topic, _PARTITION].next_offset if bookmark else 0
+        self._reader = LineReader(input, follow=follow, start=bookmark.position if bookmark else 0)
         self._check_same_input(bookmark)
-        self._predictions = AppendedFile(predictions, _committed(predictions, bookmark)) if predictions else None
-        self._dead_letters = AppendedFile(dead_letters, _committed(dead_letters, bookmark))
+        # Several streams with one state may share an output: what any of them has committed stays.
+        lengths = _committed(bookmarks.values())
+        self._predictions = AppendedFile(predictions, lengths.get(_name(predictions))) if predictions else None
+        self._dead_letters = AppendedFile(dead_letters, lengths.get(_name(dead_letters)))
         self._paths = (predictions, dead_letters)
         # Byte position behind the record below each next offset that a delivery may name.
         position = bookmark.position if bookmark else 0
@@ -87,7 +96,7 @@ class LocalStream:
         ledger.commit([], [Position(topic, _PARTITION, self._next_offset, 0, 0, 0)], self._bookmark(position))
 
     def _check_same_input(self, bookmark: _Bookmark | None) -> None:
-        if bookmark is None or self._input is None or bookmark.head is None:
+        if bookmark is None or self._input is None or self._reader.is_pipe or bookmark.head is None:
             return
         size = self._input.stat().st_size
         if size < bookmark.position or self._reader.head(bookmark.position) != bookmark.head:
@@ -106,7 +115,7 @@ class LocalStream:
         if not lines:
             if self._reader.ended:
                 return None
-            if self._input is not None:
+            if not self._reader.is_pipe:
                 await self._sleep(_FOLLOW_POLL_SECONDS)
             return []
         first = self._next_offset
@@ -124,8 +133,8 @@ class LocalStream:
             self._started = self._clock()
         due = int((self._clock() - self._started) * self._rate) + 1
         if due <= self._fetched:
-            # Let a whole linger's worth come due, rather than one record at a time.
-            await self._sleep(max(max_wait_seconds, 1 / self._rate))
+            # Let a whole linger's worth come due, not one record at a time; but look up for a stop now and then.
+            await self._sleep(min(max(max_wait_seconds, 1 / self._rate), _LONGEST_SLEEP_SECONDS))
             due = int((self._clock() - self._started) * self._rate) + 1
         return max(0, min(max_records, due - self._fetched))
 
@@ -151,11 +160,11 @@ class LocalStream:
         predictions, dead_letters = self._paths
         bookmark = _Bookmark(
             position=end,
-            head=self._reader.head(end) if self._input else None,
-            predictions=_Output(str(predictions.resolve()), self._predictions.length)
+            head=None if self._reader.is_pipe else self._reader.head(end),
+            predictions=_Output(_name(predictions), self._predictions.length)
             if predictions and self._predictions
             else None,
-            dead_letters=_Output(str(dead_letters.resolve()), self._dead_letters.length),
+            dead_letters=_Output(_name(dead_letters), self._dead_letters.length),
         )
         return msgspec.json.encode(bookmark).decode()
 
@@ -167,11 +176,35 @@ class LocalStream:
             self._predictions.close()
 
 
-def _committed(path: Path, bookmark: _Bookmark | None) -> int | None:
-    for output in (bookmark.predictions, bookmark.dead_letters) if bookmark else ():
-        if output is not None and output.path == str(path.resolve()):
-            return output.length
-    return None
+def _name(path: Path) -> str:
+    return str(path.resolve())
+
+
+def _committed(bookmarks: Iterable[_Bookmark]) -> dict[str, int]:
+    """By name, the length each output had at its last delivery; outputs only grow."""
+    lengths: dict[str, int] = {}
+    for bookmark in bookmarks:
+        for output in (bookmark.predictions, bookmark.dead_letters):
+            if output is not None:
+                lengths[output.path] = max(output.length, lengths.get(output.path, 0))
+    return lengths
+
+
+def _check_distinct(*paths: Path | None) -> None:
+    names = [_name(path) for path in paths if path is not None and (path.is_file() or not path.exists())]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        msg = f"{twice} is used twice; input, predictions and dead letters need a file each"
+        raise UsageError(msg)
+
+
+def _check_same_output(predictions: Path | None, bookmark: _Bookmark | None) -> None:
+    if bookmark is None or bookmark.predictions is None:
+        return
+    before = bookmark.predictions.path
+    if predictions is None or _name(predictions) != before:
+        msg = f"this stream's predictions went to {before} so far; name it again, or another --state for a new stream"
+        raise UsageError(msg)
 
 
 def _print(data: bytes) -> None:

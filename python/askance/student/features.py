@@ -10,19 +10,16 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
-import numpy as np
 
 from askance._kernel import HashedFeaturizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from askance.manifest import FeaturizerConfig
-
-MINIMUM_WIDTH = 16
-"""Titles and questions fit in it; narrower rectangles would only be more of them."""
 
 PROBES = [
     "",
@@ -72,26 +69,14 @@ def digest(config: FeaturizerConfig) -> str:
     return state.hexdigest()
 
 
-def pad(features: Features, *, max_cells: int) -> Iterator[Rectangle]:
-    """Cut documents into rectangles of at most `max_cells` = n * L cells, or of one document if it alone has more.
+def rectangles(featurizer: HashedFeaturizer, texts: list[str], *, max_cells: int) -> Iterator[Rectangle]:
+    """The documents' features in rectangles of at most `max_cells` = n * L cells, or of one document if it has more.
 
-    Each document is padded, with id 0 of weight 0, to the next power of two that holds its features and is at least
-    `MINIMUM_WIDTH`.
+    The kernel pads each document, with id 0 of weight 0, to the next power of two that holds its features and is at
+    least 16.
     """
-    indptr, indices, values = features
-    lengths = np.diff(indptr)
-    # frexp's exponent of an integer is its bit length.
-    widths = np.maximum(MINIMUM_WIDTH, np.left_shift(1, np.frexp(lengths - 1.0)[1].astype(np.int64)))
-    for width in np.unique(widths).tolist():
-        together = np.flatnonzero(widths == width)
-        height = max(1, max_cells // width)
-        for start in range(0, len(together), height):
-            rows = together[start : start + height]
-            # Which cells of the rectangle are taken, and by which entry of the CSR arrays.
-            taken = np.arange(width) < lengths[rows, None]
-            entries = (indptr[rows, None] + np.arange(width))[taken]
-            ids = np.zeros((len(rows), width), dtype=np.int32)
-            weights = np.zeros((len(rows), width), dtype=np.float32)
-            ids[taken] = indices[entries]
-            weights[taken] = values[entries]
-            yield Rectangle(rows, ids, weights)
+    for rows, ids, weights in featurizer.padded(texts):
+        height = max(1, max_cells // ids.shape[1])
+        for start in range(0, len(rows), height):
+            cut = slice(start, start + height)
+            yield Rectangle(rows[cut], ids[cut], weights[cut])

@@ -33,6 +33,9 @@ MAX_CELLS = 4_000_000
 TOLERANCE = 1e-4
 """How far a logit may be from `parity.json`, relative to its size above 1: other CPUs add up in another order."""
 
+LARGEST_TEMPERATURE = 1e3
+"""Calibration stays far below; above it every document would be of uncertainty 1."""
+
 REMEDY = "go back with `askance models rollback`, or delete the version's folder and train again"
 
 
@@ -50,8 +53,8 @@ class OnnxStudent:
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, K) float32 logits, C-contiguous; a document's row does not depend on the other documents."""
         logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
-        found = features.Features(*self._featurizer.transform(list(texts)))
-        for rows, ids, weights in features.pad(found, max_cells=self._max_cells):
+        cut = features.rectangles(self._featurizer, list(texts), max_cells=self._max_cells)
+        for rows, ids, weights in cut:
             (logits[rows],) = self._session.run(["logits"], {"ids": ids, "weights": weights})
         return logits
 
@@ -62,7 +65,15 @@ def load(folder: Path, manifest: Manifest) -> OnnxStudent:
     Whether the files match their digests is for the registry to check (`Registry.verified`). Here the graph has to
     load, to give one logit a label, and to give the parity documents the logits they had when it was exported.
     """
-    if manifest.featurizer_digest != features.digest(manifest.featurizer):
+    try:
+        digest = features.digest(manifest.featurizer)
+    except (TypeError, ValueError) as exc:
+        msg = f"{folder}: its manifest describes impossible features ({exc}); {REMEDY}"
+        raise DamagedVersionError(msg) from exc
+    if not 0.0 < manifest.temperature < LARGEST_TEMPERATURE:
+        msg = f"{folder}: its manifest has the temperature {manifest.temperature:g}, outside (0, 1000); {REMEDY}"
+        raise DamagedVersionError(msg)
+    if manifest.featurizer_digest != digest:
         msg = (
             f"{folder}: it was trained on features that this build of askance hashes differently; install the "
             "askance it was trained with, or train a new version"

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from askance.calls import Attempt, Charge, Spend
 from askance.errors import ConfigError
 from askance.records import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
     from askance.records import Query
@@ -69,18 +70,34 @@ class ReplayTeacher:
         """How many `ask` calls may be under way at once."""
         return self._concurrency
 
-    async def ask(self, query: Query) -> Answer:
-        """The recorded answer, once the latency has passed."""
+    @property
+    def documents_per_call(self) -> int:
+        """One."""
+        return 1
+
+    def worst(self, queries: Sequence[Query]) -> Spend:  # noqa: ARG002 - the protocol's argument
+        """A call, and nothing to pay."""
+        return Spend(calls=1)
+
+    def expected(self, queries: Sequence[Query]) -> Charge:  # noqa: ARG002 - the protocol's argument
+        """A call, and nothing to pay."""
+        return Charge(self._name, 1)
+
+    async def ask(self, queries: Sequence[Query]) -> Attempt:
+        """The recorded answers, once the latency has passed."""
         if self._latency_seconds > 0:
             await self._sleep(self._latency_seconds)
+        return Attempt(tuple(self._answer(query) for query in queries), charges=(Charge(self._name, 1),))
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+    def _answer(self, query: Query) -> Answer:
         recorded = self._recorded(query)
         if recorded is None:
             return Answer(raw=None, error=f"no answer is recorded for the document {query.document_id!r}")
         raw, confidence = recorded
         return Answer(raw=raw, confidence=confidence, confidence_source=None if confidence is None else "recorded")
-
-    async def aclose(self) -> None:
-        """Nothing to let go of."""
 
     def _recorded(self, query: Query) -> _Recorded | None:
         line = self._lines.get(query.document_id)

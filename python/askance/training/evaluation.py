@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from askance.manifest import Verdict
-from askance.rules.estimate import MINIMUM_EFFECTIVE, effective_size, estimate_agreement, estimate_difference
+from askance.rules.estimate import effective_size, estimate_agreement, estimate_difference
+from askance.rules.promotion import decide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from askance.manifest import Estimate
+    from askance.manifest import Estimate, Verdict
     from askance.protocols import Student
     from askance.records import Labelled
+    from askance.rules.promotion import PromotionRule
 
 
 def agreement(student: Student, held_out: Sequence[Labelled]) -> Estimate | None:
@@ -28,27 +29,23 @@ def agreement(student: Student, held_out: Sequence[Labelled]) -> Estimate | None
     return estimate_agreement(_agrees(student, held_out), _propensities(held_out))
 
 
-def judge(challenger: Student, champion: Student, held_out: Sequence[Labelled]) -> Verdict:
-    """Promote unless the held-out labels show the challenger to be worse.
-
-    Shown to be worse means that the whole 95 % interval of the paired difference lies below 0. Anything else
-    promotes: the challenger has learnt from more labels, which is evidence of its own.
-    """
+def judge(
+    challenger: Student,
+    champion: Student,
+    held_out: Sequence[Labelled],
+    *,
+    rule: PromotionRule = "unless_worse",
+    margin: float = 0.005,
+) -> Verdict:
+    """The verdict by the configured rule, from the paired difference on the same held-out labels."""
     propensities = _propensities(held_out)
-    difference = estimate_difference(_agrees(challenger, held_out), _agrees(champion, held_out), propensities)
-    if difference is None:
-        why = (
-            f"too few held-out labels to compare with {champion.version} (effective sample size "
-            f"{effective_size(propensities):.1f} of at least {MINIMUM_EFFECTIVE:g}); it has learnt from more labels"
-        )
-        return Verdict(promoted=True, why=why, champion=champion.version)
-    promoted = difference.high >= 0.0
-    finding = "better than" if difference.low > 0.0 else "not shown to be worse than" if promoted else "worse than"
-    why = (
-        f"{finding} {champion.version}: agreement differs by {difference.value:+.3f} "
-        f"[{difference.low:+.3f}, {difference.high:+.3f}] on {difference.documents} held-out labels"
+    return decide(
+        estimate_difference(_agrees(challenger, held_out), _agrees(champion, held_out), propensities),
+        champion=champion.version,
+        effective=effective_size(propensities),
+        rule=rule,
+        margin=margin,
     )
-    return Verdict(promoted=promoted, why=why, champion=champion.version, difference=difference)
 
 
 def _agrees(student: Student, held_out: Sequence[Labelled]) -> NDArray[np.bool_]:

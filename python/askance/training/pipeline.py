@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from askance.errors import RegistryError
+from askance.errors import RegistryError, TrainingError
 from askance.ledger import SqliteLedger
 from askance.manifest import Manifest, Verdict
 from askance.registry import DirectoryRegistry
@@ -48,6 +48,7 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
         rows = ledger.labelled()
     registry = DirectoryRegistry(Path(spec.registry), on_warning=on_warning)
     training, held_out = split(rows, labels=spec.labels, share=spec.holdout_share)
+    _check_that_it_is_new(training, spec, registry)
     fitted, temperature = _fit(training, spec)
     graph = export.to_onnx(fitted.linear(), bits=spec.featurizer.bits)
     champion = registry.current()
@@ -77,7 +78,7 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
         onnx.GRAPH: graph,
         onnx.PARITY: msgspec.json.encode(parity.parity_documents(challenger, texts)),
     }
-    verdict = _judge(challenger, champion, registry, held_out)
+    verdict = _judge(challenger, champion, registry, held_out, spec)
     estimate = evaluation.agreement(challenger, held_out)
 
     def describe(version: str, digests: Mapping[str, str]) -> Manifest:
@@ -107,6 +108,18 @@ def split(rows: Sequence[Labelled], *, labels: Sequence[str], share: float) -> t
     return training, held_out
 
 
+def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: DirectoryRegistry) -> None:
+    """Nothing is gained by a version that would be the newest one over again, unless that one is damaged."""
+    versions = registry.versions()
+    if not versions:
+        return
+    newest = versions[-1]
+    learnt = (newest.training_digest, newest.labels, newest.featurizer)
+    if learnt == (_digest(training), spec.labels, spec.featurizer) and registry.is_whole(newest.version):
+        msg = f"{newest.version} was trained on the very same {len(training):,} labels; nothing new was learnt"
+        raise TrainingError(msg)
+
+
 def _fit(training: Sequence[Labelled], spec: Spec) -> tuple[logistic.Logistic, float]:
     """The student fitted on all rows, and the temperature found with one that was fitted on most of them."""
     place = {label: index for index, label in enumerate(spec.labels)}
@@ -133,6 +146,7 @@ def _judge(
     champion: str | None,
     registry: DirectoryRegistry,
     held_out: Sequence[Labelled],
+    spec: Spec,
 ) -> Verdict:
     if champion is None:
         return Verdict(promoted=True, why="the first version")
@@ -140,7 +154,7 @@ def _judge(
         student = onnx.load(registry.verified(champion), registry.manifest(champion))
     except RegistryError as exc:
         return Verdict(promoted=True, why=f"the champion cannot be used: {exc}", champion=champion)
-    return evaluation.judge(challenger, student, held_out)
+    return evaluation.judge(challenger, student, held_out, rule=spec.promote, margin=spec.not_worse_by)
 
 
 def _features(texts: list[str], spec: Spec) -> features.Features:

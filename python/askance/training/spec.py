@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from askance.manifest import FeaturizerConfig
+from askance.rules.promotion import PromotionRule  # noqa: TC001 - msgspec resolves it at run time
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +19,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """The label set, in the order of the logits' columns."""
     featurizer: FeaturizerConfig = FeaturizerConfig()
     holdout_share: float = 0.2
+    promote: PromotionRule = "unless_worse"
+    not_worse_by: float = 0.005
     parity_tolerance: float = 1e-4
     seed: int = 0
 

@@ -7,15 +7,16 @@ which; and nothing here waits for the teacher, the trainer or the registry.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from askance.calls import TeacherState
 from askance.codec import encode_predictions
 from askance.records import Delivery, Position, Prediction, Query, Reason
 from askance.rules.gate import CLOSED, Opening
+from askance.rules.tally import tally_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ class ClassifyWorker:
     """Classifies a source into a sink until the source ends or `stop` is set.
 
     `backlog` says, without blocking, how many queries wait for the teacher: from `max_backlog` on the gate is closed.
+    `teacher_state` says, likewise, how the teacher is: the gate is told before a batch is drawn, never after.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class ClassifyWorker:
         budget: Budget,
         backlog: Callable[[], int],
         max_backlog: int,
+        teacher_state: Callable[[], TeacherState] = lambda: TeacherState.ASKING,
         telemetry: Telemetry,
         clock: Callable[[], float],
         batch: int,
@@ -61,6 +64,7 @@ class ClassifyWorker:
         self._budget = budget
         self._backlog = backlog
         self._max_backlog = max_backlog
+        self._teacher_state = teacher_state
         self._telemetry = telemetry
         self._clock = clock
         self._batch = batch
@@ -76,9 +80,10 @@ class ClassifyWorker:
                 if records is None:
                     break
                 if not records:
-                    # A delivery that failed for good must be heard of even if nothing follows it.
                     if delivering is not None and delivering.done():
+                        # A delivery that failed must not wait for the next document to be noticed.
                         await delivering
+                        delivering = None
                     await asyncio.sleep(0)
                     continue
                 delivery = await loop.run_in_executor(pool, self.score, records)
@@ -111,7 +116,7 @@ class ClassifyWorker:
             predictions=[(document.record, value) for document, value in zip(documents, encoded, strict=True)],
             queries=queries,
             dead_letters=dead_letters,
-            positions=_positions(records, documents, queries, dead_letters),
+            positions=_positions(records, predictions, dead_letters),
         )
         for prediction in predictions:
             if prediction.reason is not None:
@@ -159,7 +164,10 @@ class ClassifyWorker:
 
     def _opening(self, documents: int, *, blind: bool) -> Opening:
         opening = self._budget.opening(documents, now=self._clock(), blind=blind)
-        if self._backlog() >= self._max_backlog:
+        state = self._teacher_state()
+        if state is TeacherState.PAUSED:
+            opening = opening._replace(scale=0.0)
+        if state is TeacherState.SPENT or self._backlog() >= self._max_backlog:
             opening = CLOSED
         if opening == CLOSED:
             self._telemetry.gate_closed.inc(documents)
@@ -232,25 +240,25 @@ def _query(document: Document, prediction: Prediction) -> Query:
 
 
 def _positions(
-    records: Sequence[Record],
-    documents: Sequence[Document],
-    queries: Sequence[Query],
-    dead_letters: Sequence[DeadLetter],
+    records: Sequence[Record], predictions: Sequence[Prediction], dead_letters: Sequence[DeadLetter]
 ) -> list[Position]:
-    # Ends and leases by partition; the last record of a partition tells both.
-    last = {record.coordinates[:2]: record for record in records}
-    answered = Counter(document.record.coordinates[:2] for document in documents)
-    accepted = Counter(query.coordinates[:2] for query in queries)
-    dead = Counter(letter.record.coordinates[:2] for letter in dead_letters)
+    ends = {record.coordinates[:2]: record.coordinates.offset + 1 for record in records}
+    leases = {record.coordinates[:2]: record.lease for record in records}
+    of_partition: dict[tuple[str, int], list[Prediction]] = {partition: [] for partition in ends}
+    letters = dict.fromkeys(ends, 0)
+    for prediction in predictions:
+        of_partition[prediction.topic, prediction.partition].append(prediction)
+    for letter in dead_letters:
+        letters[letter.record.coordinates[:2]] += 1
     return [
         Position(
-            topic=key[0],
-            partition=key[1],
-            next_offset=record.coordinates.offset + 1,
-            documents=answered[key],
-            accepted=accepted[key],
-            dead_letters=dead[key],
-            lease=record.lease,
+            *partition,
+            next_offset=next_offset,
+            documents=len(of_partition[partition]),
+            accepted=sum(prediction.accepted for prediction in of_partition[partition]),
+            dead_letters=letters[partition],
+            lease=leases[partition],
+            tally=tally_of(of_partition[partition]),
         )
-        for key, record in last.items()
+        for partition, next_offset in ends.items()
     ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
+from askance.calls import TeacherState
 from askance.errors import LedgerError
 from askance.records import LabelCounts
 from askance.rules.estimate import estimate_agreement
@@ -28,7 +30,8 @@ _AGREEMENT_WINDOW = 500
 class Observer:
     """Reads the ledger about once a second; what it last saw is at hand without waiting.
 
-    `ledger` is None where the worker has none (`classify` on Kafka): then nothing is known of queries and labels.
+    `ledger` is None where the worker has none (`classify` on Kafka): then nothing is known of queries and labels, and
+    the backlog is taken to be empty.
     """
 
     def __init__(
@@ -39,40 +42,54 @@ class Observer:
         telemetry: Telemetry,
         clock: Callable[[], float],
         listener: Callable[[Snapshot], None] | None,
+        unix_time: Callable[[], float] = time.time,
     ) -> None:
         self._ledger = ledger
         self._slot = slot
         self._telemetry = telemetry
         self._clock = clock
         self._listener = listener
+        self._unix_time = unix_time
         self._counts = LabelCounts()
+        self._accepted_before = 0
+        self._teacher_state = TeacherState.ASKING
         self._agreement: Estimate | None = None
         self._started = clock()
         self._before = (self._started, 0)
 
     def backlog(self) -> int:
-        """How many queries waited for the teacher, or for its answer, when last looked at."""
-        return self._counts.pending + self._counts.asked
+        """How many queries wait for the teacher or its answer: those last seen and all that were accepted since."""
+        if self._ledger is None:
+            return 0
+        return self._counts.pending + self._counts.asked + self._accepted() - self._accepted_before
+
+    def teacher_state(self) -> TeacherState:
+        """What the teach worker last said of the teacher, when last looked at."""
+        return self._teacher_state
 
     async def run(self) -> None:
-        """Look on until cancelled; a ledger that fails is warned of once and then no longer read."""
+        """Look on until cancelled; a ledger that fails is warned of and looked at again."""
         while True:
             if self._ledger is not None:
                 try:
                     await self._read(self._ledger)
                 except LedgerError as exc:
-                    _logger.warning("the ledger cannot be looked at any more: %s", exc)
-                    self._ledger = None
+                    _logger.warning("%s", exc)
             self._telemetry.pending.set(self.backlog())
             if self._listener is not None:
                 self._listener(self._snapshot())
             await asyncio.sleep(_INTERVAL_SECONDS)
 
     async def _read(self, ledger: Ledger) -> None:
-        before = self._counts.labelled
+        before, accepted = self._counts.labelled, self._accepted()
         self._counts = await asyncio.to_thread(ledger.counts)
+        self._accepted_before = accepted
+        self._teacher_state = await asyncio.to_thread(ledger.teacher_state, self._unix_time())
         if self._counts.labelled != before and self._listener is not None:
             self._agreement = stream_agreement(await asyncio.to_thread(ledger.labelled, _AGREEMENT_WINDOW))
+
+    def _accepted(self) -> int:
+        return int(self._telemetry.value("askance_accepted_total"))
 
     def _snapshot(self) -> Snapshot:
         telemetry = self._telemetry
@@ -82,7 +99,7 @@ class Observer:
         return Snapshot(
             seconds=now - self._started,
             documents=documents,
-            accepted=int(telemetry.value("askance_accepted_total")),
+            accepted=self._accepted(),
             dead_letters=telemetry.dead_letter_total(),
             documents_per_second=rate,
             labels=self._counts,

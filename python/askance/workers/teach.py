@@ -1,63 +1,59 @@
 """Takes queries from the ledger to the teacher and writes down how each ended.
 
-Owns the invariant that no query is asked twice, whatever dies when: a query is reserved on the disk before anyone asks,
-a reservation that a dead process left behind is given up as lost, and only what was not asked is given back.
+Owns the invariant that no query is asked twice unawares, whatever dies when: a call is reserved on the disk, at its
+worst price, before it is made; a reservation that a dead process left behind is given up as lost and spent; and only
+what was not asked, or has certainly failed, is given back.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
+from askance.calls import Attempt, Caps, Fault, Order, Reservation, Spend, TeacherState
 from askance.errors import TeacherError
-from askance.records import Answer, Label, Outcome
+from askance.records import Outcome
+from askance.rules.outcome import Circumstances, lost, settlement_of
+from askance.rules.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
 
+    from askance.calls import Call, Settlement
     from askance.protocols import Ledger, Teacher
-    from askance.records import Query
     from askance.telemetry import Telemetry
 
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 3.0
+# While a cap leaves no room the ledger is asked again this often, not at every poll: asking takes its write lock.
+_CAPPED_SECONDS = 1.0
+# What the gate was told holds this long, so that a worker that dies does not keep it shut.
+_TELL_SECONDS = 30.0
 
+_logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
 
-def judge(answer: Answer, labels: Collection[str]) -> tuple[Outcome, str | None]:
-    """How a query that got this answer ended, and its label when it got one of the set.
+class _UnderWay:
+    """One call under way; `asked` is false as long as the teacher has certainly not been asked."""
 
-    >>> judge(Answer("spam"), {"spam", "ham"})
-    (<Outcome.LABELLED: 'labelled'>, 'spam')
-    >>> judge(Answer("eggs"), {"spam", "ham"})
-    (<Outcome.INVALID: 'invalid'>, None)
-    >>> judge(Answer(None, error="timed out"), {"spam", "ham"})
-    (<Outcome.FAILED: 'failed'>, None)
-    """
-    if answer.raw is None:
-        return Outcome.FAILED, None
-    if answer.error is None and answer.raw in labels:
-        return Outcome.LABELLED, answer.raw
-    return Outcome.INVALID, None
-
-
-class _Call:
-    """One query under way; `asked` is false as long as the teacher has certainly not been asked."""
-
-    def __init__(self, query: Query) -> None:
-        self.query = query
+    def __init__(self, call: Call, began: float) -> None:
+        self.call = call
+        self.began = began
         self.asked = False
         self.seconds = 0.0
 
 
 class TeachWorker:
-    """Asks up to `teacher.concurrency` queries at once, oldest first, and settles the answers in groups.
+    """Makes as many calls at once as `pace` allows, oldest queries first, and settles them in groups.
 
     `ledger` is this worker's own: its methods run on a thread of the worker, so the event loop never waits for the
-    disk. `sleep` and `clock` are passed in for tests.
+    disk. While draining, a teacher that is paused for `patience_seconds` is given up, its queries left pending.
+    `sleep`, `clock` (monotonic), `now` (Unix time) and `uniform` are passed in for tests.
     """
 
     def __init__(
@@ -67,32 +63,53 @@ class TeachWorker:
         teacher: Teacher,
         labels: Collection[str],
         telemetry: Telemetry,
+        pace: Pace | None = None,
+        caps: Caps = Caps(),  # noqa: B008 - immutable
+        second_chance: bool = False,
+        patience_seconds: float = 60.0,
+        audit_share: float = 0.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.perf_counter,
+        now: Callable[[], float] = time.time,
+        uniform: Callable[[], float] = random.random,
     ) -> None:
         self._ledger = ledger
         self._teacher = teacher
         self._labels = frozenset(labels)
         self._telemetry = telemetry
+        self._pace = pace or Pace(most=teacher.concurrency)
+        self._caps = caps
+        self._second_chance = second_chance
+        self._patience_seconds = patience_seconds
+        self._audit_share = audit_share
         self._sleep = sleep
         self._clock = clock
+        self._now = now
+        self._uniform = uniform
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="askance-teach")
-        self._under_way: dict[asyncio.Task[Answer], _Call] = {}
-        self._ended: list[asyncio.Task[Answer]] = []
+        self._under_way: dict[asyncio.Task[Attempt], _UnderWay] = {}
+        self._ended: list[asyncio.Task[Attempt]] = []
         self._wake = asyncio.Event()
         self._failure: BaseException | None = None
+        self._run = 0
+        self._capped: str | None = None
+        self._capped_until = float("-inf")
+        self._told: tuple[TeacherState | None, float] = (None, float("-inf"))
+        self._paused_since: float | None = None
 
     async def run(self, *, drain: asyncio.Event, stop: asyncio.Event) -> None:
         """Work until `drain` is set and no query is left, or until `stop` is set; then close the teacher.
 
         On `stop` nothing more is asked; calls under way get three seconds to end, then they are cut off and settled as
         lost. A `TeacherError`, or anything else that a call raises, ends the worker in the same way and is raised
-        here; the query that met a `TeacherError` was turned away unread and is pending again.
+        here; the queries that met a `TeacherError` were turned away unread and are pending again. While draining, a
+        cap without room and a teacher that stays away are `TeacherError`s too.
         """
         stopping = self._waking(stop.wait)
         try:
             orphans = await self._in_thread(self._ledger.abandon_orphans)
             self._telemetry.labels.labels(outcome=Outcome.LOST).inc(orphans)
+            self._run = await self._in_thread(self._ledger.begin_run)
             await self._ask(drain, stop)
             await self._wind_down()
         finally:
@@ -112,23 +129,76 @@ class TeachWorker:
             while self._failure is None and not stop.is_set():
                 # Looked at before reserving: what was committed before `drain` was set is still found.
                 draining = drain.is_set()
-                free = self._teacher.concurrency - len(self._under_way)
-                queries = await self._in_thread(self._ledger.reserve, free) if free > 0 else ()
-                if queries and stop.is_set():
-                    await self._in_thread(self._ledger.release, queries)
+                reservation = await self._reserve()
+                if reservation.calls and stop.is_set():
+                    await self._in_thread(self._ledger.release, reservation.calls)
                     return
-                for query in queries:
-                    self._begin(query)
-                if draining and not self._under_way:
+                for call in reservation.calls:
+                    self._begin(call)
+                await self._tell()
+                if draining and not self._under_way and self._is_drained(reservation):
                     return
-                if len(queries) < free and (poll is None or poll.done()):
-                    poll = self._waking(self._sleep, POLL_SECONDS)
+                if len(self._under_way) < self._pace.limit and (poll is None or poll.done()):
+                    poll = self._waking(self._sleep, min(POLL_SECONDS, self._pace.wait_seconds() or POLL_SECONDS))
                 await self._wake.wait()
                 self._wake.clear()
                 await self._settle()
         finally:
             if poll is not None:
                 poll.cancel()
+
+    async def _reserve(self) -> Reservation:
+        """As many calls as may begin now."""
+        clock = self._clock()
+        room = self._pace.room(len(self._under_way), now=clock)
+        if room == 0 or clock < self._capped_until:
+            return Reservation(waiting=True, capped=self._capped)
+        order = Order(
+            calls=room,
+            now=self._now(),
+            documents_per_call=self._teacher.documents_per_call,
+            retries=self._pace.retries(now=clock),
+            teacher=self._teacher.name,
+            run=self._run,
+            caps=self._caps,
+        )
+        reservation = await self._in_thread(self._ledger.reserve, order, self._teacher.worst)
+        self._capped = reservation.capped
+        self._capped_until = clock + _CAPPED_SECONDS if reservation.capped else float("-inf")
+        return reservation
+
+    def _is_drained(self, reservation: Reservation) -> bool:
+        """With nothing under way: whether nothing is left to be asked, or it cannot be asked before long."""
+        if reservation.capped:
+            msg = f"the cap {reservation.capped} leaves no room for another call; raise it to have the rest answered"
+            self._failure = TeacherError(msg)
+            return True
+        clock = self._clock()
+        if self._pace.state(now=clock) is not TeacherState.PAUSED:
+            self._paused_since = None
+        elif self._paused_since is None:
+            self._paused_since = clock
+        elif clock - self._paused_since >= self._patience_seconds:
+            msg = (
+                f"{self._teacher.name} has not answered for {self._patience_seconds:g} s (teacher.patience_seconds); "
+                "what is left waits in the ledger for the next run"
+            )
+            self._failure = TeacherError(msg)
+            return True
+        return not reservation.waiting
+
+    async def _tell(self) -> None:
+        """Let the gate know how the teacher is, when that has changed."""
+        clock = self._clock()
+        state = self._pace.state(now=clock)
+        if self._capped and not self._under_way:
+            state = TeacherState.SPENT
+        told, at = self._told
+        if state is not told or (state is not TeacherState.ASKING and clock - at > _TELL_SECONDS / 3):
+            if told is not None and state is not told:
+                _logger.info("%s: %s", self._teacher.name, f"{state}, {self._capped}" if self._capped else state)
+            self._told = (state, clock)
+            await self._in_thread(self._ledger.tell, state, self._now() + _TELL_SECONDS)
 
     async def _wind_down(self) -> None:
         """Let calls under way end, within the grace time."""
@@ -147,67 +217,94 @@ class TeachWorker:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._settle()
 
-    def _begin(self, query: Query) -> None:
-        call = _Call(query)
-        task = asyncio.create_task(self._answer(call))
-        self._under_way[task] = call
+    def _begin(self, call: Call) -> None:
+        self._pace.began(call.reserved.tokens, again=call.is_retry)
+        under_way = _UnderWay(call, self._clock())
+        task = asyncio.create_task(self._attempt(under_way))
+        self._under_way[task] = under_way
         task.add_done_callback(self._end)
 
-    async def _answer(self, call: _Call) -> Answer:
-        call.asked = True
-        began = self._clock()
+    async def _attempt(self, under_way: _UnderWay) -> Attempt:
+        under_way.asked = True
         try:
-            return await self._teacher.ask(call.query)
+            return await self._teacher.ask(under_way.call.queries)
         finally:
-            call.seconds = self._clock() - began
+            under_way.seconds = self._clock() - under_way.began
 
-    def _end(self, task: asyncio.Task[Answer]) -> None:
+    def _end(self, task: asyncio.Task[Attempt]) -> None:
         self._ended.append(task)
         self._wake.set()
 
     async def _settle(self) -> None:
         """Write down all calls that have ended since the last time."""
         ended, self._ended = self._ended, []
-        labels: list[Label] = []
-        unasked: list[Query] = []
+        settlements: list[Settlement] = []
+        unasked: list[Call] = []
         for task in ended:
-            call = self._under_way.pop(task)
-            label = self._label_of(task, call)
-            if label is None:
-                unasked.append(call.query)
+            under_way = self._under_way.pop(task)
+            settlement = self._settlement(task, under_way)
+            if settlement is None:
+                unasked.append(under_way.call)
             else:
-                labels.append(label)
-        if labels:
-            await self._in_thread(self._ledger.settle, labels)
+                settlements.append(settlement)
+        if settlements:
+            await self._in_thread(self._ledger.settle, settlements)
         if unasked:
             await self._in_thread(self._ledger.release, unasked)
-        for label in labels:
-            self._telemetry.labels.labels(outcome=label.outcome).inc()
-            self._telemetry.teacher_seconds.observe(label.latency_seconds)
+        if ended:
+            self._capped_until = float("-inf")  # what was reserved too much may be spent after all
+        for settlement in settlements:
+            for label in settlement.labels:
+                self._telemetry.labels.labels(outcome=label.outcome).inc()
+                self._telemetry.teacher_seconds.observe(label.latency_seconds)
+            self._telemetry.retries.inc(len(settlement.again))
 
-    def _label_of(self, task: asyncio.Task[Answer], call: _Call) -> Label | None:
-        """How the call ended; None when its query was not asked, or was turned away unread."""
-        if not call.asked:
+    def _settlement(self, task: asyncio.Task[Attempt], under_way: _UnderWay) -> Settlement | None:
+        """How the call ended; None when its queries were not asked, or were turned away unread."""
+        if not under_way.asked:
             return None
+        call = under_way.call
         if task.cancelled():
-            answer = Answer(None, error="the worker stopped before the answer came")
-            outcome, label = Outcome.LOST, None
-        elif (error := task.exception()) is not None:
+            return lost(call, "the worker stopped before the answer came", self._circumstances(under_way))
+        if (error := task.exception()) is not None:
             self._failure = self._failure or error
             if isinstance(error, TeacherError):
                 return None
-            answer = Answer(None, error=f"{type(error).__name__}: {error}")
-            outcome, label = Outcome.LOST, None
-        else:
-            answer = task.result()
-            outcome, label = judge(answer, self._labels)
-        return Label(
-            coordinates=call.query.coordinates,
-            outcome=outcome,
-            label=label,
+            return lost(call, f"{type(error).__name__}: {error}", self._circumstances(under_way))
+        attempt = task.result()
+        self._observe(attempt, under_way)
+        return settlement_of(call, attempt, self._circumstances(under_way))
+
+    def _observe(self, attempt: Attempt, under_way: _UnderWay) -> None:
+        """Let the pace learn from how a call went."""
+        reserved = spent = under_way.call.reserved
+        if attempt.charges is not None:
+            spent = sum((charge.spend for charge in attempt.charges), Spend())
+        if spent.nanos > reserved.nanos or spent.tokens > reserved.tokens:
+            self._telemetry.overspent.inc()
+            _logger.warning("a call cost %s, above its reservation %s: the caps hold only so closely", spent, reserved)
+        self._pace.ended(
+            failed=attempt.fault in (Fault.THROTTLED, Fault.UNREACHABLE),
+            began=under_way.began,
+            now=self._clock(),
+            tokens_less=reserved.tokens - spent.tokens,
+            retry_after_seconds=attempt.retry_after_seconds,
+        )
+        self._telemetry.calls.labels(outcome=attempt.fault or "answered").inc()
+        self._telemetry.tokens.inc(spent.tokens)
+        self._telemetry.nanos.inc(spent.nanos)
+        self._telemetry.slots.set(self._pace.limit)
+
+    def _circumstances(self, under_way: _UnderWay) -> Circumstances:
+        return Circumstances(
             teacher=self._teacher.name,
-            answer=answer,
-            latency_seconds=call.seconds,
+            labels=self._labels,
+            now=self._now(),
+            seconds=under_way.seconds,
+            uniform=self._uniform(),
+            second_chance=self._second_chance,
+            in_outage=self._pace.breaker_is_open,
+            audit_share=self._audit_share,
         )
 
     def _waking(self, wait: Callable[..., Awaitable[object]], *arguments: float) -> asyncio.Task[object]:

@@ -44,6 +44,7 @@ class TrainWorker:
 
         `drain` says that no more labels will come: whatever has not been trained on yet gets a last training.
         """
+        await self._make_up_for_a_crash()
         while not stop.is_set():
             last = drain.is_set()
             counts = await asyncio.to_thread(self._ledger.counts)
@@ -53,6 +54,13 @@ class TrainWorker:
                 return
             else:
                 await _first_of(stop, drain, seconds=_POLL_SECONDS)
+
+    async def _make_up_for_a_crash(self) -> None:
+        """A version is published first and promoted then; a process that died in between left it waiting."""
+        version = await asyncio.to_thread(self._registry.unpromoted)
+        if version is not None:
+            await asyncio.to_thread(self._registry.promote, version)
+            _logger.info("version %s promoted: it had earned it when the process ended", version)
 
     async def _train_unless_stopped(self, labels: int, stop: asyncio.Event) -> None:
         training = asyncio.create_task(self._train(labels))

@@ -46,8 +46,8 @@ async def watch(
                 else:
                     telemetry.swaps.inc()
                     _logger.info("version %s is live", champion)
-        except (OSError, RegistryError) as exc:
-            _logger.warning("the registry cannot be read, the live version stays: %s", exc)
+        except Exception as exc:  # noqa: BLE001 - whatever it is, the stream must not lose its watch for ever
+            _logger.warning("the registry cannot be read, the live version stays: %s: %s", type(exc).__name__, exc)
         try:
             await asyncio.wait_for(stop.wait(), interval_seconds)
         except TimeoutError:

@@ -3,8 +3,7 @@
 //! Owns half of invariant 3: the propensity that is returned is the very number the draw was compared with.
 //!
 //! The arithmetic is f32. Label and finiteness are exact; confidence and uncertainty are within 1e-6 of real arithmetic.
-//! Every path returns the same bits (see [`Path`]), with one reservation: none. The coordinates and the parameters alone
-//! decide what comes out, on any CPU.
+//! Every array is bit-identical on every path and every CPU: see [`Path`].
 
 #![allow(
     clippy::inline_always,
@@ -13,21 +12,18 @@
 
 mod math;
 mod path;
+mod propensity;
+mod scan;
 mod score;
+mod transpose;
 
 use std::fmt;
 
 use crate::draw::Draws;
-use math::{EXP2_LOWEST, exp2, log2};
-use path::Job;
 pub use path::Path;
+pub use propensity::Propensity;
+use scan::{Scan, Toss};
 pub use score::Logits;
-use score::{Entropy, Factors, Kind, LeastConfidence, Margin, score};
-
-/// Rows scored together: wide enough to hide latencies behind each other, small enough for the tile to stay in L1.
-const ROWS: usize = 32;
-/// Rows scored together at the end of a batch, so that a single record does not pay for 32.
-const FEW_ROWS: usize = 8;
 
 /// A parameter or shape outside the contract; the message names the value, the limit and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,87 +99,6 @@ impl Scoring {
             )))
         }
     }
-}
-
-/// q = floor + (1 - floor) * min(1, scale * u^exponent), in f32.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Propensity {
-    floor: f32,
-    exponent: f32,
-    scale: f32,
-}
-
-impl Propensity {
-    /// M-RARU (arXiv 2511.11574): accept with probability equal to the uncertainty.
-    pub const M_RARU: Self = Self {
-        floor: 0.0,
-        exponent: 1.0,
-        scale: 1.0,
-    };
-
-    /// # Errors
-    /// When `floor` is not in [0, 1], or `exponent` or `scale` is negative or not finite.
-    pub fn new(floor: f64, exponent: f64, scale: f64) -> Result<Self, Misuse> {
-        if !(0.0..=1.0).contains(&floor) {
-            return Err(Misuse(format!(
-                "floor is {floor:?}; it is a probability and must be in [0, 1] (0 switches exploration off)"
-            )));
-        }
-        for (name, value, neutral) in [
-            ("exponent", exponent, "1 keeps the uncertainty as it is"),
-            (
-                "scale",
-                scale,
-                "1 keeps the propensity as it is and 0 closes the gate",
-            ),
-        ] {
-            if !(value.is_finite() && value >= 0.0) {
-                return Err(Misuse(format!(
-                    "{name} is {value:?}; it must be finite and not negative ({neutral})"
-                )));
-            }
-        }
-        Ok(Self {
-            floor: narrow(floor),
-            exponent: narrow(exponent),
-            scale: narrow(scale),
-        })
-    }
-
-    /// The propensity of a row of uncertainty `u` in [0, 1].
-    #[inline(always)]
-    #[must_use]
-    pub fn of(self, u: f32) -> f32 {
-        let lifted = self.scale * self.power(u);
-        let q = self.floor + (1.0 - self.floor) * lifted;
-        // Exactly 1, whatever the floor rounds to: "must go to the teacher" may not depend on an ulp.
-        if lifted < 1.0 && q < 1.0 { q } else { 1.0 }
-    }
-
-    /// u^exponent, with 0^0 = 1.
-    #[inline(always)]
-    #[expect(clippy::float_cmp, reason = "0 and 1 are meant exactly")]
-    fn power(self, u: f32) -> f32 {
-        if self.exponent == 1.0 {
-            u
-        } else if self.exponent == 0.0 {
-            1.0
-        } else {
-            let d = self.exponent * log2(u);
-            let power = exp2(if d > EXP2_LOWEST { d } else { EXP2_LOWEST });
-            if u > 0.0 { power } else { 0.0 }
-        }
-    }
-}
-
-/// The nearest f32, the largest one for what is larger still.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "f32 is the precision of the arithmetic"
-)]
-const fn narrow(value: f64) -> f32 {
-    let near = value as f32;
-    if near.is_finite() { near } else { f32::MAX }
 }
 
 impl<'a> Logits<'a> {
@@ -262,11 +177,10 @@ pub fn decide(
     ] {
         agree(name, length, rows)?;
     }
-    path.run(Decide {
+    path.run(Scan {
         logits,
         scoring,
-        coins,
-        outputs,
+        sink: Toss { coins, outputs },
     });
     Ok(())
 }
@@ -282,10 +196,10 @@ pub fn uncertainty(
     uncertainties: &mut [f32],
 ) -> Result<(), Misuse> {
     agree("uncertainties", uncertainties.len(), logits.rows())?;
-    path.run(Uncertainty {
+    path.run(Scan {
         logits,
         scoring,
-        uncertainties,
+        sink: uncertainties,
     });
     Ok(())
 }
@@ -297,106 +211,5 @@ fn agree(name: &str, length: usize, rows: usize) -> Result<(), Misuse> {
         Err(Misuse(format!(
             "{name} has {length} elements for {rows} rows of logits; give one for each row"
         )))
-    }
-}
-
-struct Decide<'a> {
-    logits: Logits<'a>,
-    scoring: Scoring,
-    coins: Coins<'a>,
-    outputs: Outputs<'a>,
-}
-
-impl Job for Decide<'_> {
-    #[inline(always)]
-    fn run(self) {
-        match self.scoring.measure {
-            Measure::Entropy => self.tiles::<Entropy>(),
-            Measure::Margin => self.tiles::<Margin>(),
-            Measure::LeastConfidence => self.tiles::<LeastConfidence>(),
-        }
-    }
-}
-
-impl Decide<'_> {
-    #[inline(always)]
-    fn tiles<M: Kind>(mut self) {
-        let factors = Factors::new(
-            self.scoring.measure,
-            self.scoring.temperature,
-            self.logits.classes,
-        );
-        let rows = self.logits.rows();
-        let mut first = 0;
-        while first + ROWS <= rows {
-            self.tile::<ROWS, M>(factors, first, ROWS);
-            first += ROWS;
-        }
-        while first < rows {
-            self.tile::<FEW_ROWS, M>(factors, first, FEW_ROWS.min(rows - first));
-            first += FEW_ROWS;
-        }
-    }
-
-    #[inline(always)]
-    fn tile<const N: usize, M: Kind>(&mut self, factors: Factors, first: usize, rows: usize) {
-        let scores = score::<N, M>(self.logits, factors, first, rows);
-        let propensities = scores.uncertainties.map(|u| self.coins.propensity.of(u));
-        let span = first..first + rows;
-        let coordinates = self.coins.partitions[span.clone()]
-            .iter()
-            .zip(&self.coins.offsets[span.clone()]);
-        let mut accepted = [false; N];
-        for ((accepted, q), (&partition, &offset)) in
-            accepted.iter_mut().zip(&propensities).zip(coordinates)
-        {
-            *accepted = self.coins.draws.uniform(partition, offset) < f64::from(*q);
-        }
-        let outputs = &mut self.outputs;
-        outputs.labels[span.clone()].copy_from_slice(&scores.labels[..rows]);
-        outputs.confidences[span.clone()].copy_from_slice(&scores.confidences[..rows]);
-        outputs.uncertainties[span.clone()].copy_from_slice(&scores.uncertainties[..rows]);
-        outputs.propensities[span.clone()].copy_from_slice(&propensities[..rows]);
-        outputs.accepted[span.clone()].copy_from_slice(&accepted[..rows]);
-        outputs.finite[span].copy_from_slice(&scores.finite[..rows]);
-    }
-}
-
-struct Uncertainty<'a> {
-    logits: Logits<'a>,
-    scoring: Scoring,
-    uncertainties: &'a mut [f32],
-}
-
-impl Job for Uncertainty<'_> {
-    #[inline(always)]
-    fn run(self) {
-        match self.scoring.measure {
-            Measure::Entropy => self.tiles::<Entropy>(),
-            Measure::Margin => self.tiles::<Margin>(),
-            Measure::LeastConfidence => self.tiles::<LeastConfidence>(),
-        }
-    }
-}
-
-impl Uncertainty<'_> {
-    #[inline(always)]
-    fn tiles<M: Kind>(self) {
-        let factors = Factors::new(
-            self.scoring.measure,
-            self.scoring.temperature,
-            self.logits.classes,
-        );
-        let (tiles, rest) = self.uncertainties.as_chunks_mut::<ROWS>();
-        let mut first = 0;
-        for tile in tiles {
-            *tile = score::<ROWS, M>(self.logits, factors, first, ROWS).uncertainties;
-            first += ROWS;
-        }
-        for tile in rest.chunks_mut(FEW_ROWS) {
-            let scores = score::<FEW_ROWS, M>(self.logits, factors, first, tile.len());
-            tile.copy_from_slice(&scores.uncertainties[..tile.len()]);
-            first += FEW_ROWS;
-        }
     }
 }

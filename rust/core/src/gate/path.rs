@@ -1,20 +1,26 @@
 //! Which instruction set runs a call, decided at run time so that one wheel serves every CPU.
 //!
-//! The paths are the same safe Rust compiled for different vectors; only the call into one needs `unsafe`, because the CPU
-//! must have what it was compiled for. As no operation is reordered or fused, all of them return the same bits.
+//! The paths are the same Rust compiled for different vectors, except for the transposition (which moves values and computes
+//! none). Every operation rounds as IEEE 754 says, multiplications and additions are fused where the source says `mul_add`
+//! and nowhere else, and none is reordered: all paths return the same bits.
+
+#[cfg(target_arch = "x86_64")]
+use super::transpose::{Avx2, Avx512};
+use super::transpose::{Isa, Portable};
 
 /// Work that can be compiled for every path.
 pub(super) trait Job {
     /// Must be `#[inline(always)]`, as must what it calls: code that is not inlined keeps the target's own features.
-    fn run(self);
+    fn run(self, isa: impl Isa);
 }
 
 /// An instruction set that the kernel is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Path {
-    /// What the target guarantees: SSE2 on x86-64, NEON on aarch64.
+    /// What the target guarantees: NEON on aarch64, SSE2 on x86-64. Right but slow on an x86-64 from before 2013, where the
+    /// C library computes each fused multiply-add.
     Portable,
-    /// x86-64 from Haswell and Zen on.
+    /// x86-64 with AVX2 and FMA: Haswell and Zen on.
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ and VL: Skylake-SP and Zen 4 on.
     Avx512,
@@ -29,10 +35,11 @@ impl Path {
         match self {
             Self::Portable => true,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2"),
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
-                is_x86_feature_detected!("avx512f")
+                Self::Avx2.is_available()
+                    && is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
@@ -71,23 +78,25 @@ impl Path {
             match self {
                 // SAFETY: `is_available` has just found every feature that `avx512` is compiled for.
                 Self::Avx512 => return unsafe { avx512(job) },
-                // SAFETY: `is_available` has just found AVX2.
+                // SAFETY: `is_available` has just found AVX2 and FMA.
                 Self::Avx2 => return unsafe { avx2(job) },
                 Self::Portable => {}
             }
         }
-        job.run();
+        job.run(Portable);
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "fma,avx2,avx512f,avx512bw,avx512dq,avx512vl")]
 fn avx512(job: impl Job) {
-    job.run();
+    // SAFETY: this function is only called where the CPU has what it is compiled for.
+    job.run(unsafe { Avx512::new() });
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
+#[target_feature(enable = "fma,avx2")]
 fn avx2(job: impl Job) {
-    job.run();
+    // SAFETY: this function is only called where the CPU has what it is compiled for.
+    job.run(unsafe { Avx2::new() });
 }

@@ -12,11 +12,15 @@
     reason = "a loop over lanes indexes several arrays alike; zipped iterators would hide it"
 )]
 
-use super::Measure;
 use super::math::{EXP2_LOWEST, exp2, log2};
+use super::transpose::Isa;
+use super::{Measure, Scoring};
 
-/// Classes transposed at a time, which bounds the tile whatever K is.
-const COLUMNS: usize = 32;
+/// Classes summed plainly before the compensated sum takes over.
+const SUMMED: usize = 32;
+
+/// A tile of logits, class by class.
+pub(super) type Tile<const ROWS: usize, const COLUMNS: usize> = [[f32; ROWS]; COLUMNS];
 
 /// What the rows of a tile came to.
 pub(super) struct Scores<const ROWS: usize> {
@@ -48,12 +52,12 @@ impl Factors {
         clippy::cast_precision_loss,
         reason = "f32 is the precision of the arithmetic"
     )]
-    pub(super) fn new(measure: Measure, temperature: f64, classes: usize) -> Self {
+    pub(super) fn new(scoring: Scoring, classes: usize) -> Self {
         let k = classes as f64;
         Self {
-            sharpness: (std::f64::consts::LOG2_E / temperature) as f32,
-            normaliser: match measure {
-                Measure::Entropy => k.log2().recip(),
+            sharpness: (std::f64::consts::LOG2_E / scoring.temperature) as f32,
+            normaliser: match scoring.measure {
+                Measure::Entropy => bits_of(k).recip(),
                 Measure::Margin => 1.0,
                 Measure::LeastConfidence => k / (k - 1.0),
             } as f32,
@@ -61,12 +65,29 @@ impl Factors {
     }
 }
 
+/// log2 k for k >= 2, without the C library, whose last bit differs between systems.
+///
+/// k = 2^n * m with m in [1, 2), and ln m = 2 atanh(s) with s = (m - 1) / (m + 1) < 1/3; the series is cut after s^33.
+fn bits_of(k: f64) -> f64 {
+    let (mut m, mut n) = (k, 0.0);
+    while m >= 2.0 {
+        m /= 2.0;
+        n += 1.0;
+    }
+    let s = (m - 1.0) / (m + 1.0);
+    let mut series = 0.0;
+    for term in (0..17_u8).rev() {
+        series = series * s * s + 1.0 / f64::from(2 * term + 1);
+    }
+    n + 2.0 * s * series * std::f64::consts::LOG2_E
+}
+
 /// An uncertainty measure, known at compile time so that a tile computes only what it needs.
 pub(super) trait Kind {
     const NEEDS_ENTROPY: bool = false;
     const NEEDS_SECOND: bool = false;
     /// From the sum of `e`, the sum of `e * d` and the second largest `e`.
-    fn uncertainty(sum: f32, weighted: f32, second: f32) -> f32;
+    fn uncertainty(sum: f32, reciprocal: f32, weighted: f32, second: f32) -> f32;
 }
 
 pub(super) struct Entropy;
@@ -76,23 +97,23 @@ pub(super) struct LeastConfidence;
 impl Kind for Entropy {
     const NEEDS_ENTROPY: bool = true;
     #[inline(always)]
-    fn uncertainty(sum: f32, weighted: f32, _second: f32) -> f32 {
-        log2(sum) - weighted / sum
+    fn uncertainty(sum: f32, reciprocal: f32, weighted: f32, _second: f32) -> f32 {
+        log2(sum) - weighted * reciprocal
     }
 }
 
 impl Kind for Margin {
     const NEEDS_SECOND: bool = true;
     #[inline(always)]
-    fn uncertainty(sum: f32, _weighted: f32, second: f32) -> f32 {
-        1.0 - (1.0 - second) / sum
+    fn uncertainty(_sum: f32, reciprocal: f32, _weighted: f32, second: f32) -> f32 {
+        (second - 1.0).mul_add(reciprocal, 1.0)
     }
 }
 
 impl Kind for LeastConfidence {
     #[inline(always)]
-    fn uncertainty(sum: f32, _weighted: f32, _second: f32) -> f32 {
-        1.0 - 1.0 / sum
+    fn uncertainty(_sum: f32, reciprocal: f32, _weighted: f32, _second: f32) -> f32 {
+        1.0 - reciprocal
     }
 }
 
@@ -121,21 +142,24 @@ impl<const ROWS: usize> Total<ROWS> {
     }
 }
 
-/// Score the `rows <= ROWS` rows from `first` on; lanes past `rows` hold rows of zeros.
+/// Score the `rows <= ROWS` rows from `first` on; lanes past `rows` are left over from before and mean nothing.
+///
+/// The tile is the caller's so that it is not cleared for every call.
 #[inline(always)]
-pub(super) fn score<const ROWS: usize, M: Kind>(
+pub(super) fn score<const ROWS: usize, const COLUMNS: usize, M: Kind>(
+    isa: impl Isa,
+    tile: &mut Tile<ROWS, COLUMNS>,
     logits: Logits<'_>,
     factors: Factors,
     first: usize,
     rows: usize,
 ) -> Scores<ROWS> {
     let classes = logits.classes;
-    let mut tile = [[0.0_f32; ROWS]; COLUMNS];
     let mut peak = Peak::<ROWS>::new();
     let mut start = 0;
     while start < classes {
         let columns = COLUMNS.min(classes - start);
-        load(&mut tile, logits, first, rows, start, columns);
+        load(isa, tile, logits, first, rows, start, columns);
         peak.update::<M>(&tile[..columns], start);
         start += COLUMNS;
     }
@@ -146,13 +170,15 @@ pub(super) fn score<const ROWS: usize, M: Kind>(
     while start < classes {
         let columns = COLUMNS.min(classes - start);
         if classes > COLUMNS {
-            load(&mut tile, logits, first, rows, start, columns);
+            load(isa, tile, logits, first, rows, start, columns);
         }
-        let (part, weighted_part) =
-            exponentials::<ROWS, M>(&tile[..columns], &peak.largest, factors.sharpness);
-        sum.add(&part);
-        if M::NEEDS_ENTROPY {
-            weighted.add(&weighted_part);
+        for columns in tile[..columns].chunks(SUMMED) {
+            let (part, weighted_part) =
+                exponentials::<ROWS, M>(columns, &peak.largest, factors.sharpness);
+            sum.add(&part);
+            if M::NEEDS_ENTROPY {
+                weighted.add(&weighted_part);
+            }
         }
         start += COLUMNS;
     }
@@ -164,8 +190,9 @@ pub(super) fn score<const ROWS: usize, M: Kind>(
         finite: [false; ROWS],
     };
     for row in 0..ROWS {
-        let finite = peak.poison[row] == 0;
         let s = sum.high[row] + sum.low[row];
+        let reciprocal = 1.0 / s;
+        let finite = !peak.poison[row].is_nan();
         let w = weighted.high[row] + weighted.low[row];
         let second = if M::NEEDS_SECOND {
             exp2(softened(
@@ -176,11 +203,11 @@ pub(super) fn score<const ROWS: usize, M: Kind>(
         } else {
             0.0
         };
-        let u = M::uncertainty(s, w, second) * factors.normaliser;
+        let u = M::uncertainty(s, reciprocal, w, second) * factors.normaliser;
         let u = if u < 1.0 { u } else { 1.0 };
         let u = if u > 0.0 { u } else { 0.0 };
         scores.labels[row] = if finite { peak.labels[row] } else { -1 };
-        scores.confidences[row] = if finite { 1.0 / s } else { 0.0 };
+        scores.confidences[row] = if finite { reciprocal } else { 0.0 };
         scores.uncertainties[row] = if finite { u } else { 1.0 };
         scores.finite[row] = finite;
     }
@@ -192,8 +219,8 @@ struct Peak<const ROWS: usize> {
     largest: [f32; ROWS],
     second: [f32; ROWS],
     labels: [i32; ROWS],
-    /// Not 0 once a NaN or infinite logit was seen: x - x is +0 for every other x.
-    poison: [u32; ROWS],
+    /// The sum of x * 0: NaN once a NaN or infinite logit was seen, else 0.
+    poison: [f32; ROWS],
 }
 
 impl<const ROWS: usize> Peak<ROWS> {
@@ -203,28 +230,7 @@ impl<const ROWS: usize> Peak<ROWS> {
             largest: [f32::NEG_INFINITY; ROWS],
             second: [f32::NEG_INFINITY; ROWS],
             labels: [0; ROWS],
-            poison: [0; ROWS],
-        }
-    }
-
-    #[inline(always)]
-    fn update<M: Kind>(&mut self, columns: &[[f32; ROWS]], start: usize) {
-        let (quads, rest) = columns.as_chunks::<4>();
-        let mut class = start;
-        // Four columns at a time keep the running values in registers for longer.
-        for quad in quads {
-            for row in 0..ROWS {
-                for (step, column) in quad.iter().enumerate() {
-                    self.see::<M>(row, column[row], class + step);
-                }
-            }
-            class += 4;
-        }
-        for column in rest {
-            for row in 0..ROWS {
-                self.see::<M>(row, column[row], class);
-            }
-            class += 1;
+            poison: [0.0; ROWS],
         }
     }
 
@@ -234,30 +240,64 @@ impl<const ROWS: usize> Peak<ROWS> {
         clippy::cast_possible_wrap,
         reason = "K <= i32::MAX by construction of Logits"
     )]
-    #[expect(clippy::eq_op, reason = "x - x tells finite from not")]
-    fn see<M: Kind>(&mut self, row: usize, x: f32, class: usize) {
-        let largest = self.largest[row];
-        let above = x > largest;
-        if M::NEEDS_SECOND {
-            let lower = if above { largest } else { x };
-            let second = self.second[row];
-            self.second[row] = if lower > second { lower } else { second };
+    fn update<M: Kind>(&mut self, columns: &[[f32; ROWS]], start: usize) {
+        let (quads, rest) = columns.as_chunks::<4>();
+        let mut class = start as i32;
+        for quad in quads {
+            for row in 0..ROWS {
+                let logits = [quad[0][row], quad[1][row], quad[2][row], quad[3][row]];
+                self.see::<M, 4>(row, logits, class);
+            }
+            class += 4;
         }
-        self.poison[row] |= (x - x).to_bits();
+        for column in rest {
+            for row in 0..ROWS {
+                self.see::<M, 1>(row, [column[row]], class);
+            }
+            class += 1;
+        }
+    }
+
+    /// Let a row see its next few logits, the first of which is that of `class`.
+    #[inline(always)]
+    fn see<M: Kind, const FEW: usize>(&mut self, row: usize, logits: [f32; FEW], class: i32) {
+        let (mut largest, mut second) = (logits[0], f32::NEG_INFINITY);
+        let mut label = 0;
+        for (step, &x) in (1..).zip(&logits[1..]) {
+            let above = x > largest;
+            if M::NEEDS_SECOND {
+                second = larger(second, if above { largest } else { x });
+            }
+            largest = if above { x } else { largest };
+            label = if above { step } else { label };
+        }
+        let above = largest > self.largest[row];
+        if M::NEEDS_SECOND {
+            let lower = if above { self.largest[row] } else { largest };
+            self.second[row] = larger(self.second[row], larger(second, lower));
+        }
         self.labels[row] = if above {
-            class as i32
+            class + label
         } else {
             self.labels[row]
         };
-        self.largest[row] = if above { x } else { largest };
+        self.largest[row] = if above { largest } else { self.largest[row] };
+        for x in logits {
+            self.poison[row] = x.mul_add(0.0, self.poison[row]);
+        }
     }
 }
 
-/// d, clamped where its exponential is 0 so that e * d is never 0 * inf.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if b > a { b } else { a }
+}
+
+/// d, clamped where its exponential is as good as 0, so that e * d is never 0 * inf.
 #[inline(always)]
 fn softened(x: f32, largest: f32, sharpness: f32) -> f32 {
     let d = (x - largest) * sharpness;
-    if d > EXP2_LOWEST { d } else { EXP2_LOWEST }
+    if d < EXP2_LOWEST { EXP2_LOWEST } else { d }
 }
 
 /// Per row, the sum of e and the sum of e * d over these columns, in pairs to keep rounding small.
@@ -277,7 +317,7 @@ fn exponentials<const ROWS: usize, M: Kind>(
             let e = d.map(exp2);
             sum[row] += (e[0] + e[1]) + (e[2] + e[3]);
             if M::NEEDS_ENTROPY {
-                weighted[row] += (e[0] * d[0] + e[1] * d[1]) + (e[2] * d[2] + e[3] * d[3]);
+                weighted[row] += e[1].mul_add(d[1], e[0] * d[0]) + e[3].mul_add(d[3], e[2] * d[2]);
             }
         }
     }
@@ -287,7 +327,7 @@ fn exponentials<const ROWS: usize, M: Kind>(
             let e = exp2(d);
             sum[row] += e;
             if M::NEEDS_ENTROPY {
-                weighted[row] += e * d;
+                weighted[row] = e.mul_add(d, weighted[row]);
             }
         }
     }
@@ -296,45 +336,35 @@ fn exponentials<const ROWS: usize, M: Kind>(
 
 /// Transpose `columns` classes of `rows` rows into the tile.
 #[inline(always)]
-fn load<const ROWS: usize>(
-    tile: &mut [[f32; ROWS]; COLUMNS],
+fn load<const ROWS: usize, const COLUMNS: usize>(
+    isa: impl Isa,
+    tile: &mut Tile<ROWS, COLUMNS>,
     logits: Logits<'_>,
     first: usize,
     rows: usize,
     start: usize,
     columns: usize,
 ) {
-    let classes = logits.classes;
-    let values = &logits.values[first * classes + start..];
+    let values = &logits.values[first * logits.classes + start..];
     let (quads, _) = tile.as_chunks_mut::<4>();
-    let quads = &mut quads[..columns.div_ceil(4)];
-    // Whole quads are read, so the last one may hold the next row's first logits: columns that nobody looks at.
-    if rows == ROWS && (ROWS - 1) * classes + quads.len() * 4 <= values.len() {
-        for (index, quad) in quads.iter_mut().enumerate() {
-            transpose(quad, &values[index * 4..], classes);
-        }
-    } else {
-        for (column, lanes) in tile[..columns].iter_mut().enumerate() {
-            for (row, lane) in lanes.iter_mut().enumerate().take(rows) {
-                *lane = values[row * classes + column];
-            }
-        }
-    }
+    // The last quad may reach into the next row: columns that nobody looks at.
+    isa.transpose(
+        &mut quads[..columns.div_ceil(4)],
+        values,
+        logits.classes,
+        rows,
+    );
 }
 
-/// Four classes of every row, four rows at a time.
-#[inline(always)]
-fn transpose<const ROWS: usize>(quad: &mut [[f32; ROWS]; 4], values: &[f32], classes: usize) {
-    let four = |row: usize| -> [f32; 4] {
-        let at = row * classes;
-        [values[at], values[at + 1], values[at + 2], values[at + 3]]
-    };
-    for row in (0..ROWS).step_by(4) {
-        let rows = [four(row), four(row + 1), four(row + 2), four(row + 3)];
-        for (column, lanes) in quad.iter_mut().enumerate() {
-            for (step, values) in rows.iter().enumerate() {
-                lanes[row + step] = values[column];
-            }
+#[cfg(test)]
+mod tests {
+    use super::bits_of;
+
+    #[test]
+    fn the_bits_of_every_number_of_classes_are_right() {
+        for k in 2..100_000_u32 {
+            let k = f64::from(k);
+            assert!((bits_of(k) - k.log2()).abs() <= 1e-14 * k.log2(), "{k}");
         }
     }
 }

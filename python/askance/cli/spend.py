@@ -1,0 +1,96 @@
+"""The bodies of `askance spend` and `askance teach --dry-run`: what was spent, and what is going to be."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+import typer
+
+from askance import assembly, forecast, settings
+from askance.cli.run import flags_of, overrides_of
+from askance.errors import UsageError
+from askance.rules import audit
+from askance.rules.spend import money
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from askance.calls import SpendRow
+
+KEYS = ("day", "model", "version", "label")
+
+
+def show_spend(config: Path | None, state: Path | None, by: str, *, json: bool) -> None:
+    """Print what was spent by one key, and where the caps stand."""
+    if by not in KEYS:
+        msg = f"--by {by}: the spend is known by {', '.join(KEYS)}"
+        raise UsageError(msg)
+    loaded = settings.load(config, {} if state is None else {"state": state})
+    if not assembly.ledger_path(loaded, "teach").exists():
+        msg = f"there is no ledger in {loaded.state}, so nothing was spent; name another folder with --state"
+        raise UsageError(msg)
+    today = datetime.fromtimestamp(time.time(), UTC).date().isoformat()
+    with assembly.ledger(loaded, "teach") as ledger:
+        rows = ledger.spend_report("teacher" if by == "model" else by)
+        day, total = ledger.spent(f"day {today}"), ledger.spent()
+    if json:
+        typer.echo(msgspec.json.encode({"by": by, "rows": rows, "today": day, "total": total}).decode())
+        return
+    _print_table([(by, "calls", "documents", "prompt tokens", "completion tokens", "cost"), *map(_cells, rows)])
+    # Calls under way count at their worst until they end.
+    typer.echo(
+        f"today {money(day.nanos)} in {day.calls:,} calls, in total {money(total.nanos)} in {total.calls:,} calls"
+    )
+
+
+def show_audits(config: Path | None, state: Path | None, *, json: bool) -> None:
+    """Print how far the teacher agrees with itself, by label and by its confidence."""
+    loaded = settings.load(config, {} if state is None else {"state": state})
+    if not assembly.ledger_path(loaded, "teach").exists():
+        msg = f"there is no ledger in {loaded.state}, so nothing was audited; name another folder with --state"
+        raise UsageError(msg)
+    with assembly.ledger(loaded, "teach") as ledger:
+        audits = ledger.audits()
+    overall, classes, table = audit.agreement(audits), audit.by_class(audits), audit.calibration(audits)
+    if json:
+        found = {"agreement": overall, "by_label": classes, "calibration": table}
+        typer.echo(msgspec.json.encode(found).decode())
+        return
+    if not audits:
+        typer.echo("no label was asked for again yet; teacher.audit_share says how many are")
+        return
+    _print_table([("label", "audits", "agreed", "95 % interval"), *(_agreed(*row) for row in classes.items())])
+    _print_table([_agreed("all", overall)])
+    if table:
+        rows = [
+            (f"{row.source} {row.low:g}-{row.high:g}", f"{row.mean_confidence:.3f}", *_agreed("", row.agreement)[1:])
+            for row in table
+        ]
+        _print_table([("confidence", "mean", "audits", "agreed", "95 % interval"), *rows])
+
+
+def _agreed(name: str, found: audit.Agreement) -> tuple[str, ...]:
+    return (name, f"{found.audits:,}", f"{found.value:.1%}", f"{found.low:.1%} to {found.high:.1%}")
+
+
+def show_forecast(context: typer.Context) -> None:
+    """Print what asking costs per 1,000 documents of the source."""
+    params = context.params
+    config = settings.load(params["config"], overrides_of(params), flags=flags_of(context))
+    expected = forecast.forecast(config)
+    typer.echo(msgspec.json.encode(expected).decode() if params["json"] else "\n".join(expected.lines()))
+
+
+def _cells(row: SpendRow) -> tuple[str, ...]:
+    numbers = (row.calls, row.documents, row.prompt_tokens, row.completion_tokens)
+    return (row.key, *(f"{number:,}" for number in numbers), money(row.nanos))
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *rest in rows:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
+        typer.echo("  ".join(cells).rstrip())

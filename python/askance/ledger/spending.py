@@ -1,0 +1,288 @@
+"""Reserve, then settle: the statements that keep the spend under its caps, inside a transaction of the caller's.
+
+Owns the invariant that spend never exceeds a cap: a call is counted at its worst in the transaction that hands it out,
+and `accounts` is at any moment the sum of `calls`. A call that nobody settles goes on counting at its worst.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from askance.calls import Call, Charge, Pending, Reservation, Spend
+from askance.errors import LedgerError
+from askance.records import Coordinates, Outcome, Query
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Sequence
+
+    from askance.calls import Limit, Order, Settlement
+    from askance.records import Label
+
+QUERY_COLUMNS = (
+    'topic, partition, "offset", document_id, text, predicted, confidence, uncertainty, propensity, version, seed'
+)
+_TAKE = f"SELECT number, tries, bad_replies, {QUERY_COLUMNS} FROM queries WHERE status = 'pending' AND "  # noqa: S608 - constants
+_FIRST = _TAKE + "ask_after = 0{condition} ORDER BY number LIMIT ?"
+_AGAIN = _TAKE + "ask_after > 0 AND ask_after <= ?{condition} ORDER BY ask_after LIMIT ?"
+_BY_KEY = 'topic = ? AND partition = ? AND "offset" = ?'
+_BY_COORDINATES = f"{_BY_KEY} AND status = 'asked' AND call = ?"
+
+_Row = tuple[int, float, int, Query]
+
+
+def reserve(
+    connection: sqlite3.Connection, order: Order, worst: Callable[[Sequence[Query]], Spend], condition: str = ""
+) -> Reservation:
+    """Mark queries asked, oldest first, in calls that are counted at their worst; stop before any cap is exceeded.
+
+    `condition` is SQL (" AND …") that narrows what may be taken.
+    """
+    day = datetime.fromtimestamp(order.now, UTC).date().isoformat()
+    periods = (("run", f"run {order.run}", order.caps.run), ("day", f"day {day}", order.caps.day))
+    purse = _Purse(connection, [*periods, ("total", "total", order.caps.total)])
+    calls: list[Call] = []
+    taken: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
+    capped: str | None = None
+    groups = _grouped(_candidates(connection, order, condition), order)
+    # An audit waits until nothing else does, and is asked alone, as it would be by anyone who doubts an answer.
+    audits = [] if groups else [[row] for row in _audits(connection, order)]
+    for is_audit, group in [(False, group) for group in groups] + [(True, group) for group in audits]:
+        asked = tuple(Pending(query, tries, bad) for _, tries, bad, query in group)
+        spend = worst([one.query for one in asked])
+        capped = purse.take(spend)
+        if capped:
+            break
+        number = connection.execute(
+            "INSERT INTO calls (run, day, teacher, documents, calls, tokens, nanos) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " RETURNING number",
+            (order.run, day, order.teacher, len(group), spend.calls, spend.tokens, spend.nanos),
+        ).fetchone()[0]
+        calls.append(Call(number, asked, spend, is_audit))
+        taken[is_audit].extend((number, query_number) for query_number, *_ in group)
+    if calls:
+        connection.executemany("UPDATE queries SET status = 'asked', call = ? WHERE number = ?", taken[False])
+        connection.executemany("UPDATE audits SET status = 'asked', call = ? WHERE query = ?", taken[True])
+        purse.write()
+    waiting = any(
+        connection.execute(f"SELECT 1 FROM {left} LIMIT 1").fetchone()  # noqa: S608 - ours
+        for left in (f"queries WHERE status = 'pending'{condition}", "audits WHERE status = 'pending'")
+    )
+    return Reservation(tuple(calls), waiting, capped)
+
+
+def settle(connection: sqlite3.Connection, settlement: Settlement, *, strict: bool = True) -> None:
+    """Count a call at what it came to, write its labels down and give back what is to be asked again.
+
+    A query that is not under way in this call is an error or, if not `strict`, left as it is.
+    """
+    row = connection.execute(
+        "SELECT run, day, teacher, calls, tokens, nanos FROM calls WHERE number = ? AND status = 'open'",
+        (settlement.call,),
+    ).fetchone()
+    if row is None:
+        msg = f"the call {settlement.call} was not under way, so it cannot be settled"
+        raise LedgerError(msg)
+    run, day, teacher, *reserved = row
+    charges = settlement.charges
+    if charges is None:
+        charges = (_as_reserved(teacher, Spend(*reserved)),)
+    spent = sum((charge.spend for charge in charges), Spend())
+    connection.execute(
+        "UPDATE calls SET status = 'settled', calls = ?, tokens = ?, nanos = ?, error = ? WHERE number = ?",
+        (spent.calls, spent.tokens, spent.nanos, settlement.error, settlement.call),
+    )
+    _charge(connection, settlement.call, charges)
+    _adjust(connection, run, day, spent - Spend(*reserved))
+    for label in settlement.labels:
+        if not write_label(connection, label, settlement.call) and strict:
+            raise LedgerError(_not_under_way(label.coordinates))
+    for again in settlement.again:
+        changed = connection.execute(
+            f"UPDATE queries SET status = 'pending', call = NULL, ask_after = ?, tries = ?, bad_replies = ?"  # noqa: S608 - a constant
+            f" WHERE {_BY_COORDINATES}",
+            (again.ask_after, again.tries, again.bad_replies, *again.coordinates, settlement.call),
+        ).rowcount
+        if changed != 1 and strict:
+            raise LedgerError(_not_under_way(again.coordinates))
+    connection.executemany(
+        f"INSERT INTO audits (query) SELECT number FROM queries WHERE {_BY_KEY} ON CONFLICT DO NOTHING",  # noqa: S608 - a constant
+        settlement.audits,
+    )
+    if settlement.audited:
+        second, error = settlement.audited
+        connection.execute(
+            "UPDATE audits SET status = ?, label = ?, error = ? WHERE call = ? AND status = 'asked'",
+            ("failed" if second is None else "answered", second, error, settlement.call),
+        )
+
+
+def write_label(
+    connection: sqlite3.Connection, label: Label, call: int | None = None, *, published: bool = False
+) -> bool:
+    """Whether the query was waiting for it: under way in this call or, if published elsewhere, pending too."""
+    row = connection.execute(
+        'SELECT number, status, call FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?', label.coordinates
+    ).fetchone()
+    if row is None or row[1] not in ("asked", "pending") or (not published and row[1:] != ("asked", call)):
+        return False
+    answer = label.answer
+    connection.execute(
+        "INSERT INTO labels (query, outcome, label, raw, confidence, confidence_source, error, prompt_tokens,"
+        " completion_tokens, rationale, teacher, latency_seconds, call, published)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            row[0],
+            label.outcome,
+            label.label,
+            answer.raw,
+            answer.confidence,
+            answer.confidence_source,
+            answer.error,
+            answer.prompt_tokens,
+            answer.completion_tokens,
+            answer.rationale,
+            label.teacher,
+            label.latency_seconds,
+            call,
+            published,
+        ),
+    )
+    connection.execute("UPDATE queries SET status = ? WHERE number = ?", (label.outcome, row[0]))
+    return True
+
+
+def release(connection: sqlite3.Connection, call: Call) -> None:
+    """Undo a reservation that certainly was not sent: its queries are pending as before, and nothing was spent."""
+    row = connection.execute(
+        "SELECT run, day FROM calls WHERE number = ? AND status = 'open'", (call.number,)
+    ).fetchone()
+    if row is None:
+        return
+    connection.execute("DELETE FROM calls WHERE number = ?", (call.number,))
+    run, day = row
+    _adjust(connection, run, day, Spend() - call.reserved)
+    connection.execute(
+        "UPDATE queries SET status = 'pending', call = NULL WHERE call = ? AND status = 'asked'", (call.number,)
+    )
+    connection.execute("UPDATE audits SET status = 'pending' WHERE call = ? AND status = 'asked'", (call.number,))
+
+
+def abandon(connection: sqlite3.Connection) -> int:
+    """Calls that a dead process left open were perhaps made: they stay spent, and their queries are lost."""
+    for number, teacher, *reserved in connection.execute(
+        "SELECT number, teacher, calls, tokens, nanos FROM calls WHERE status = 'open'"
+    ).fetchall():
+        _charge(connection, number, (_as_reserved(teacher, Spend(*reserved)),))
+    connection.execute(
+        "UPDATE calls SET status = 'lost', error = 'the process died while asking' WHERE status = 'open'"
+    )
+    connection.execute("UPDATE audits SET status = 'lost' WHERE status = 'asked'")
+    connection.execute(
+        "INSERT INTO labels (query, outcome, error, call) SELECT number, ?, 'the process died while asking', call"
+        " FROM queries WHERE status = 'asked'",
+        (Outcome.LOST,),
+    )
+    return connection.execute("UPDATE queries SET status = ? WHERE status = 'asked'", (Outcome.LOST,)).rowcount
+
+
+def spent(connection: sqlite3.Connection, period: str) -> Spend:
+    """What counts against the cap of a period; see `accounts`."""
+    row = connection.execute("SELECT calls, tokens, nanos FROM accounts WHERE period = ?", (period,)).fetchone()
+    return Spend(*row) if row else Spend()
+
+
+class _Purse:
+    """The accounts of the periods a reservation counts against, added up here and written once."""
+
+    def __init__(self, connection: sqlite3.Connection, periods: Sequence[tuple[str, str, Limit]]) -> None:
+        self._connection = connection
+        self._periods = [(name, key, limit, spent(connection, key)) for name, key, limit in periods]
+        self._taken = Spend()
+
+    def take(self, spend: Spend) -> str | None:
+        """Take it if every cap allows; else say which does not."""
+        taken = self._taken + spend
+        for name, _, limit, before in self._periods:
+            kind = limit.exceeded_by(before + taken)
+            if kind:
+                return f"spend.{name}_{kind}"
+        self._taken = taken
+        return None
+
+    def write(self) -> None:
+        _add(self._connection, [key for _, key, _, _ in self._periods], self._taken)
+
+
+def _candidates(connection: sqlite3.Connection, order: Order, condition: str) -> list[_Row]:
+    most = order.calls * order.documents_per_call
+    retries = min(order.calls, order.retries)
+    rows = connection.execute(_FIRST.format(condition=condition), (most,)).fetchall()
+    if retries:
+        rows += connection.execute(_AGAIN.format(condition=condition), (order.now, retries)).fetchall()
+    return [
+        (number, tries, bad, Query(Coordinates(topic, partition, offset), *rest))
+        for number, tries, bad, topic, partition, offset, *rest in sorted(rows, key=lambda row: row[0])[:most]
+    ]
+
+
+def _audits(connection: sqlite3.Connection, order: Order) -> list[_Row]:
+    rows = connection.execute(
+        f"SELECT number, 0.0, 0, {QUERY_COLUMNS} FROM audits JOIN queries ON queries.number = audits.query"  # noqa: S608 - a constant
+        " WHERE audits.status = 'pending' ORDER BY query LIMIT ?",
+        (order.calls,),
+    )
+    return [
+        (number, tries, bad, Query(Coordinates(topic, partition, offset), *rest))
+        for number, tries, bad, topic, partition, offset, *rest in rows
+    ]
+
+
+def _grouped(rows: list[_Row], order: Order) -> list[list[_Row]]:
+    """Into calls; what was asked before is asked alone, so that one bad document spoils no other's second try."""
+    first = [row for row in rows if not (row[1] or row[2])]
+    groups = [
+        first[start : start + order.documents_per_call] for start in range(0, len(first), order.documents_per_call)
+    ]
+    groups += [[row] for row in rows if row[1] or row[2]]
+    return sorted(groups, key=lambda group: group[0][0])[: order.calls]
+
+
+def _charge(connection: sqlite3.Connection, call: int, charges: Iterable[Charge]) -> None:
+    connection.executemany(
+        "INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                call,
+                charge.teacher,
+                charge.calls,
+                charge.prompt_tokens,
+                charge.cached_tokens,
+                charge.completion_tokens,
+                charge.nanos,
+            )
+            for charge in charges
+        ],
+    )
+
+
+def _adjust(connection: sqlite3.Connection, run: int, day: str, change: Spend) -> None:
+    _add(connection, [f"run {run}", f"day {day}", "total"], change)
+
+
+def _add(connection: sqlite3.Connection, periods: Iterable[str], change: Spend) -> None:
+    connection.executemany(
+        "INSERT INTO accounts VALUES (?, ?, ?, ?) ON CONFLICT (period) DO UPDATE SET calls = calls + excluded.calls,"
+        " tokens = tokens + excluded.tokens, nanos = nanos + excluded.nanos",
+        [(period, change.calls, change.tokens, change.nanos) for period in periods],
+    )
+
+
+def _as_reserved(teacher: str, reserved: Spend) -> Charge:
+    # Which of the tokens were the prompt's is unknown; nearly all are.
+    return Charge(teacher, reserved.calls, prompt_tokens=reserved.tokens, nanos=reserved.nanos)
+
+
+def _not_under_way(coordinates: Coordinates) -> str:
+    return f"the query {coordinates} was not under way, so its label cannot be settled"

@@ -1,0 +1,116 @@
+"""`askance run` as a person meets it: broken pipes, blocked pipes, mistakes, and the days after the first."""
+
+import json
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "from askance.cli.main import main; main()"]
+WORDS = {"fruit": "apple pear plum", "metal": "iron zinc lead"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "documents.jsonl", range(900))
+    return tmp_path
+
+
+def write(path: Path, numbers: range, extra: bytes = b"") -> None:
+    rows = []
+    for number in numbers:
+        label = list(WORDS)[number % 2]
+        text = f"{WORDS[label].split()[number % 3]} number {number}"
+        rows.append(json.dumps({"id": f"{path.stem}-{number}", "text": text, "gold": label}))
+    path.write_bytes("\n".join(rows).encode() + b"\n" + extra)
+
+
+def arguments(*more: str, name: str = "documents.jsonl", output: str = "predictions.jsonl") -> list[str]:
+    teacher = ["--teacher", "replay", "--replay-field", "gold", "--set", "train.first_at=20"]
+    return [*COMMAND, "run", "--input", name, "--output", output, *teacher, *more]
+
+
+def run(folder: Path, *more: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    command = arguments(*more, **changes)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_reader_of_stderr_that_goes_away_does_not_stop_the_learning(folder: Path) -> None:
+    process = subprocess.Popen(
+        arguments("--rate", "300"), cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    assert process.stderr is not None
+    process.stderr.readline()
+    process.stderr.close()
+    assert process.wait(120) == 0
+    versions = {json.loads(line)["version"] for line in (folder / "predictions.jsonl").read_bytes().splitlines()}
+    assert versions - {None}, "no student was swapped in"
+
+
+def test_the_next_day_goes_on_with_the_same_student_and_dead_letters(folder: Path) -> None:
+    write(folder / "second.jsonl", range(200), b"broken\n")
+    assert run(folder, "--rate", "0").returncode == 0
+    second = run(folder, "--rate", "0", name="second.jsonl", output="second-predictions.jsonl")
+    assert second.returncode == 0, second.stderr
+    first = json.loads((folder / "second-predictions.jsonl").read_bytes().splitlines()[0])
+    assert first["label"] is not None
+    with (folder / "documents.jsonl").open("ab") as file:
+        file.write(b"broken too\n")
+    assert run(folder).returncode == 0
+    dead = [json.loads(line)["topic"] for line in (folder / "dead-letters.jsonl").read_bytes().splitlines()]
+    assert dead == ["second", "documents"]
+
+
+@pytest.mark.parametrize("mistake", [["--set", "teacher.replay_field=nope"], ["--replay-file", "nowhere.jsonl"]])
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(folder: Path, mistake: list[str]) -> None:
+    done = run(folder, *mistake)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert [path.name for path in folder.iterdir()] == ["documents.jsonl"]
+
+
+def test_a_failing_trainer_is_reported_while_the_stream_goes_on(folder: Path) -> None:
+    command = arguments("--rate", "0")
+    command[2] = (
+        "from askance.training.process import ProcessTrainer\n"
+        "async def train(self): raise KeyError('planted')\n"
+        "ProcessTrainer.train = train\n" + command[2]
+    )
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "train stopped: KeyError: 'planted'" in done.stderr
+    assert "stopped early  train: KeyError" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert len((folder / "predictions.jsonl").read_bytes().splitlines()) == 900
+
+
+def test_ctrl_c_ends_within_five_seconds_though_nobody_reads_stdout(folder: Path) -> None:
+    write(folder / "large.jsonl", range(20_000))
+    command = [*COMMAND, "classify", "--input", "large.jsonl"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    assert select.select([process.stdout], [], [], 60)[0]
+    # A pipe holds 64 KiB, a batch of predictions more: by now it is full.
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    process.wait(6)
+    process.stdout.close()
+
+
+def test_a_reader_of_stdout_that_goes_away_ends_the_run(folder: Path) -> None:
+    command = [*COMMAND, "classify", "--input", "documents.jsonl", "--follow"]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    write(folder / "more.jsonl", range(5000))
+    with (folder / "documents.jsonl").open("ab") as file:
+        file.write((folder / "more.jsonl").read_bytes())
+    assert process.wait(20) == 1
+    assert process.stderr is not None
+    assert "standard output was closed" in process.stderr.read()
+    process.stderr.close()

@@ -1,0 +1,150 @@
+"""The guard worker: it takes a bad live version back once, keeps a good one, and tells each drift once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from askance.errors import RegistryError
+from askance.manifest import Estimate, FeaturizerConfig, Manifest, Verdict
+from askance.telemetry import Telemetry
+from askance.workers.guard import GuardWorker, Limits
+from tests.simulated import stream
+from tests.unit.test_window import run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pytest
+
+    from askance.records import Judged, Tally
+
+LIMITS = Limits(tolerance=0.02, jump=0.3, documents=1024, drift=0.1, miss=0.01)
+GOOD = stream(classes=5, rate=0.1, documents=8_000, signal=4.0)
+BAD = stream(classes=5, rate=0.1, documents=8_000, signal=2.2, seed=1)
+
+
+class World:
+    """A ledger and a registry in one: v1 came before v2, which is live."""
+
+    def __init__(
+        self,
+        tallies: Sequence[Tally],
+        judged: Sequence[Judged],
+        *,
+        former: bool = True,
+        difference: Estimate | None = None,
+    ) -> None:
+        self._tallies = tallies
+        self._judged = judged
+        self._former = former
+        self._difference = difference
+        self.live = "v2"
+        self.rolled_back: list[str | None] = []
+
+    def tallies(self) -> Sequence[Tally]:
+        return self._tallies
+
+    def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
+        assert newest is None
+        return [row for row in self._judged if row.coordinates.offset >= since]
+
+    def current(self) -> str:
+        return self.live
+
+    def manifest(self, version: str) -> Manifest:
+        return Manifest(
+            version=version,
+            created_at="2026-01-01T00:00:00Z",
+            student="logistic",
+            labels=("a", "b"),
+            temperature=1.0,
+            featurizer=FeaturizerConfig(),
+            featurizer_digest="",
+            parent="v1",
+            trained_on=100,
+            held_out=20,
+            training_digest="",
+            parity_error=0.0,
+            agreement=Estimate(value=0.85, low=0.82, high=0.88, documents=300, effective=200.0),
+            verdict=Verdict(promoted=True, why="because", difference=self._difference),
+            files={},
+        )
+
+    def rollback(self, *, of: str | None = None) -> str:
+        self.rolled_back.append(of)
+        if not self._former:
+            raise RegistryError("nothing to roll back to")
+        self.live = "v1"
+        return self.live
+
+
+def guard(world: World) -> tuple[GuardWorker, Telemetry]:
+    telemetry = Telemetry()
+    return GuardWorker(ledger=world, registry=world, limits=LIMITS, telemetry=telemetry), telemetry  # type: ignore[arg-type]
+
+
+def test_a_bad_version_is_taken_back_once_and_only_if_it_is_still_live(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(*run(BAD, 0, version="v2"))
+    worker, telemetry = guard(world)
+    with caplog.at_level(logging.WARNING):
+        worker.look()
+        worker.look()
+    assert world.rolled_back == ["v2"]
+    assert telemetry.value("askance_rollbacks_total") == 1
+    assert "version v2 is taken back, v1 is live again: live agreement is" in caplog.text
+
+
+def test_a_good_version_stays() -> None:
+    world = World(*run(GOOD, 0, version="v2"))
+    guard(world)[0].look()
+    assert world.rolled_back == []
+
+
+def test_where_there_is_nothing_to_go_back_to_it_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(*run(BAD, 0, version="v2"), former=False)
+    worker, telemetry = guard(world)
+    with caplog.at_level(logging.WARNING):
+        worker.look()
+        worker.look()
+    assert len(world.rolled_back) == 1
+    assert telemetry.value("askance_rollbacks_total") == 0
+    assert caplog.text.count("nothing is there to go back to") == 1
+
+
+def test_a_jump_is_measured_against_the_parent() -> None:
+    tallies, judged = run(GOOD, 0, version="v2")
+    former = [msgspec.structs.replace(tally, version="v1", predicted={"0": tally.documents}) for tally in tallies]
+    world = World([*former, *tallies], judged)
+    guard(world)[0].look()
+    assert world.rolled_back == ["v2"]
+    better = World([*former, *tallies], judged, difference=Estimate(0.05, 0.02, 0.08, 300, 200.0))
+    guard(better)[0].look()
+    assert better.rolled_back == []
+
+
+def test_drift_is_told_once() -> None:
+    tallies, judged = run(GOOD, 0, version="v2")
+    shifted = [
+        msgspec.structs.replace(tally, predicted={"0": tally.documents}, first_offset=tally.first_offset + 8000)
+        for tally in tallies
+    ]
+    world = World([*tallies, *shifted], judged)
+    worker, telemetry = guard(world)
+    worker.look()
+    found = telemetry.value("askance_drift_alarms_total", kind="predictions")
+    worker.look()
+    assert found >= 1
+    assert telemetry.value("askance_drift_alarms_total", kind="predictions") == found
+
+
+def test_it_ends_when_it_is_told_to() -> None:
+    async def main() -> None:
+        stop = asyncio.Event()
+        stop.set()
+        await asyncio.wait_for(guard(World([], []))[0].run(stop=stop, interval_seconds=1000.0), 5)
+
+    asyncio.run(main())
