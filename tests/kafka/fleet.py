@@ -143,6 +143,24 @@ class Fleet:
         finally:
             await client.close()
 
+    async def until_joined(self) -> None:
+        """Wait until every worker is a member of the group: one that starts without a broker ends, as it should."""
+        members = -1
+
+        async def everybody() -> bool:
+            nonlocal members
+            client = AIOKafkaAdminClient(bootstrap_servers=self._servers, request_timeout_ms=5000)
+            try:
+                await client.start()
+                [reply] = await client.describe_consumer_groups([self.config.kafka.group.id])
+                [(_, _, _, _, _, found)] = reply.groups
+                members = len(found)
+            finally:
+                await client.close()
+            return members >= len(self.workers)
+
+        await until(everybody, lambda: f"{members} of {len(self.workers)} workers have joined\n{self.log[-4000:]}")
+
     async def until_done(self, records: int) -> None:
         """Wait until so many records are committed; every worker must live through it."""
         seen = -1

@@ -152,6 +152,7 @@ async def test_the_broker_is_restarted(
     servers = own_cluster.bootstrap_servers
     async with Fleet(servers, tmp_path, delivery=delivery, state=state, budget=BUDGET[delivery]) as fleet:
         fleet.start(1, 2, 3)
+        await fleet.until_joined()
         await in_rounds(fleet, size.documents, size.rounds, restart)
         await fleet.stop(*fleet.workers)
         await check(fleet)
@@ -181,6 +182,7 @@ async def test_the_leader_is_killed(
             await until(in_sync, lambda: "the broker that was killed did not catch up")
 
         fleet.start(1, 2, 3)
+        await fleet.until_joined()
         await in_rounds(fleet, size.documents, size.rounds, kill)
         await fleet.stop(*fleet.workers)
         await check(fleet)
