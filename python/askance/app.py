@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from askance import assembly
+from askance import assembly, teaching
 from askance.errors import AskanceError
 from askance.records import LabelCounts
 from askance.rules.estimate import estimate_window
@@ -82,9 +82,9 @@ class _Run:
     async def run(self) -> Summary:
         # What the settings get wrong is told before a file or a folder is made.
         if self._workers & {"teach", "train"}:
-            self._labels = await asyncio.to_thread(assembly.labels, self._config)
+            self._labels = await asyncio.to_thread(teaching.labels, self._config)
         if "teach" in self._workers:
-            self._teacher = await asyncio.to_thread(assembly.make_teacher, self._config, self._labels)
+            self._teacher = await asyncio.to_thread(teaching.make_teacher, self._config, self._labels)
             self._stack.push_async_callback(self._teacher.aclose)
         async with self._stack:
             for worker in sorted(assembly.alone(self._config, self._workers)):
@@ -231,7 +231,7 @@ class _Run:
             lanes = await assembly.lanes(self._config, ledger, self._telemetry)
             self._stack.push_async_callback(lanes.aclose)
             background.append(asyncio.create_task(self._stop_if_it_fails("teach", lanes.run())))
-        return assembly.teach_worker(self._config, self._teacher, self._labels, ledger, self._telemetry)
+        return teaching.teach_worker(self._config, self._teacher, self._labels, ledger, self._telemetry)
 
     def _train(self, registry: Registry, background: list[asyncio.Task[None]]) -> TrainWorker:
         ledger = self._open_ledger("train")

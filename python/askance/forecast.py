@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from askance import assembly
+from askance import assembly, teaching
 from askance.calls import Charge, Spend
 from askance.errors import UsageError
 from askance.records import Coordinates, Query, Record
@@ -71,7 +71,7 @@ def forecast(config: Config) -> Forecast:
     if not documents:
         msg = f"there is no document to look at in {config.source.path}; name a file with --input"
         raise UsageError(msg)
-    teacher = assembly.make_teacher(config, assembly.labels(config), forecasting=True)
+    teacher = teaching.make_teacher(config, teaching.labels(config), forecasting=True)
     size = teacher.documents_per_call
     queries = [_query(document) for document in documents]
     groups = [queries[start : start + size] for start in range(0, len(queries), size)]
@@ -80,7 +80,7 @@ def forecast(config: Config) -> Forecast:
     known = config.budget.kind == "share"
     asked = SAMPLE * config.budget.share if known else float(SAMPLE)
     scale = asked / len(queries)
-    has_price = config.teacher.kind != "openai" or assembly.price(config) is not None
+    has_price = config.teacher.kind != "openai" or teaching.price(config) is not None
     whole = _sum(teacher.name, expected)
     return Forecast(
         source="standard input" if config.source.path == "-" else config.source.path,

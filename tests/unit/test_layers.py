@@ -17,7 +17,7 @@ LAYERS = (
     ("protocols", "protocols"),
     ("rules", "rules charts report"),
     ("workers and adapters", "workers stream student teacher ledger registry training"),
-    ("app", "assembly app forecast"),
+    ("app", "assembly teaching app forecast"),
     ("demo", "demo"),
     ("cli", "cli"),
 )
@@ -131,8 +131,8 @@ def complaint(found: Import) -> str | None:
         return f"{found}, which is in a layer above"
     if LEVELS[below] == LEVELS[above] and LEVELS[above] not in FREE_WITHIN:
         return f"{found}: adapters and workers never import each other"
-    if below in ADAPTERS and above not in {"assembly", "app"}:
-        return f"{found}: only app and assembly name adapters"
+    if below in ADAPTERS and above not in {"assembly", "teaching", "app"}:
+        return f"{found}: only app, assembly and teaching name adapters"
     return None
 
 
@@ -196,7 +196,7 @@ def test_the_command_line_imports_its_commands_only_when_they_are_called() -> No
         ("workers/teach.py", "from . import train", "do not know each other"),
         ("workers/teach.py", "from askance import app", "layer above"),
         ("app.py", "from askance.cli.main import main", "layer above"),
-        ("cli/run.py", "from askance.ledger import SqliteLedger", "only app and assembly"),
+        ("cli/run.py", "from askance.ledger import SqliteLedger", "only app, assembly and teaching"),
         ("cli/run.py", "import openai", "home of openai"),
         ("rules/gate.py", "import sklearn.linear_model", "home of sklearn"),
         ("rules/gate.py", "import left_pad", "has no home"),
