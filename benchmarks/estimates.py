@@ -29,7 +29,7 @@ from askance.rules.estimate import (  # noqa: E402 - the path above comes first
     estimate_classes,
     watched_agreement,
 )
-from tests.simulated import Stream, stream  # noqa: E402
+from tests.simulated import Stream, stream  # noqa: E402 - what is set above comes first
 
 if TYPE_CHECKING:
     from askance.manifest import Estimate

@@ -33,8 +33,8 @@ from sklearn.feature_extraction.text import HashingVectorizer
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from askance._kernel import HashedFeaturizer  # noqa: E402
-from tests.reference_features import ReferenceFeaturizer  # noqa: E402
+from askance._kernel import HashedFeaturizer  # noqa: E402 - what is set above comes first
+from tests.reference_features import ReferenceFeaturizer  # noqa: E402 - what is set above comes first
 
 BUCKETS = 2**18
 MEAN_BYTES = 171

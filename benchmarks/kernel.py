@@ -28,9 +28,9 @@ for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
 
-import numpy as np  # noqa: E402
+import numpy as np  # noqa: E402 - what is set above comes first
 
-from askance import _kernel  # noqa: E402
+from askance import _kernel  # noqa: E402 - what is set above comes first
 
 BASELINES = {"scipy": "scipy", "river": "river", "skactiveml": "scikit-activeml"}
 CLASSES = [2, 4, 8, 20, 77, 150]
@@ -119,13 +119,13 @@ def decide(x: np.ndarray, path: str | None = None) -> Callable[[], _kernel.Decis
         "offsets": np.arange(len(x), dtype=np.int64),
     }
     if path is not None:
-        return lambda: _kernel._decide_on(path, **arguments)  # noqa: SLF001
+        return lambda: _kernel._decide_on(path, **arguments)  # noqa: SLF001 - there is no public way
     return lambda: _kernel.decide(**arguments)
 
 
 def narrower() -> list[str]:
     """The instruction sets that this CPU has and `decide` does not choose, without the slow portable one."""
-    return [path for path in _kernel._paths()[:-1] if path != "portable"]  # noqa: SLF001
+    return [path for path in _kernel._paths()[:-1] if path != "portable"]  # noqa: SLF001 - there is no public way
 
 
 def contenders(x: np.ndarray) -> list[Contender]:
@@ -161,7 +161,7 @@ def contenders(x: np.ndarray) -> list[Contender]:
             "river",
             min(rows, FEW),
             lambda: [sampler.predict_one(row) for row in range(min(rows, FEW))],
-            lambda _: [sampler._p(answer) for answer in answers],  # noqa: SLF001
+            lambda _: [sampler._p(answer) for answer in answers],  # noqa: SLF001 - there is no public way
         ),
     ]
 

@@ -237,6 +237,26 @@ def test_a_failing_delivery_is_noticed_while_no_document_comes() -> None:
         asyncio.run(scenario())
 
 
+def test_a_source_that_fails_waits_for_the_delivery_under_way() -> None:
+    class Slow(ListSink):
+        async def deliver(self, delivery: Delivery) -> Sequence[Position]:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            return await super().deliver(delivery)
+
+    class Failing(ListSource):
+        async def fetch(self, *, max_records: int, max_wait_seconds: float) -> Sequence[Record] | None:
+            records = await super().fetch(max_records=max_records, max_wait_seconds=max_wait_seconds)
+            if records is None:
+                raise StreamError("became shorter")
+            return records
+
+    sink = Slow()
+    with pytest.raises(StreamError, match="became shorter"):
+        asyncio.run(worker(Failing([[record(0)]]), sink, Slot(), Telemetry()).run(asyncio.Event()))
+    assert [p["offset"] for p in sink.predictions] == [0]
+
+
 def test_stop_delivers_what_was_fetched_and_fetches_no_more() -> None:
     stop, sink, slot = asyncio.Event(), ListSink(), Slot()
 

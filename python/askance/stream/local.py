@@ -74,14 +74,13 @@ class LocalStream:
         self._started: float | None = None
         self._fetched = 0
         _check_distinct(input, predictions, dead_letters)
+        progress = ledger.progress()
         bookmarks = {
-            key: msgspec.json.decode(done.bookmark, type=_Bookmark)
-            for key, done in ledger.progress().items()
-            if done.bookmark
+            key: msgspec.json.decode(done.bookmark, type=_Bookmark) for key, done in progress.items() if done.bookmark
         }
         bookmark = bookmarks.get((topic, _PARTITION))
         _check_same_output(predictions, bookmark)
-        self._next_offset = ledger.progress()[topic, _PARTITION].next_offset if bookmark else 0
+        self._next_offset = progress[topic, _PARTITION].next_offset if bookmark else 0
         self._reader = LineReader(input, follow=follow, start=bookmark.position if bookmark else 0)
         self._check_same_input(bookmark)
         # Several streams with one state may share an output: what any of them has committed stays.

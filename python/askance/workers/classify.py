@@ -74,25 +74,28 @@ class ClassifyWorker:
         """Classify; a batch that was fetched is delivered before this returns."""
         loop = asyncio.get_running_loop()
         delivering: asyncio.Task[None] | None = None
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="score") as pool:
-            while not stop.is_set():
-                records = await self._source.fetch(max_records=self._batch, max_wait_seconds=self._linger)
-                if records is None:
-                    break
-                if not records:
-                    if delivering is not None and delivering.done():
-                        # A delivery that failed must not wait for the next document to be noticed.
+        try:
+            with ThreadPoolExecutor(max_workers=1, thread_name_prefix="score") as pool:
+                while not stop.is_set():
+                    records = await self._source.fetch(max_records=self._batch, max_wait_seconds=self._linger)
+                    if records is None:
+                        break
+                    if not records:
+                        if delivering is not None and delivering.done():
+                            # A delivery that failed must not wait for the next document to be noticed.
+                            await delivering
+                            delivering = None
+                        await asyncio.sleep(0)
+                        continue
+                    delivery = await loop.run_in_executor(pool, self.score, records)
+                    # One delivery is under way while the next batch is fetched and scored.
+                    if delivering is not None:
                         await delivering
-                        delivering = None
-                    await asyncio.sleep(0)
-                    continue
-                delivery = await loop.run_in_executor(pool, self.score, records)
-                # One delivery is under way while the next batch is fetched and scored.
-                if delivering is not None:
-                    await delivering
-                delivering = asyncio.create_task(self._deliver(delivery))
-        if delivering is not None:
-            await delivering
+                    delivering = asyncio.create_task(self._deliver(delivery))
+        finally:
+            # Even when the source has failed: the sink must not be closed under a delivery.
+            if delivering is not None:
+                await delivering
 
     async def _deliver(self, delivery: Delivery) -> None:
         self._count(delivery, await self._sink.deliver(delivery))
