@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from askance import __version__, app, settings
 from askance.cli import config as config_command
 from askance.cli import main as command_line
 from askance.cli import run as run_command
+from askance.cli.commands import workers
 from askance.errors import DamagedVersionError, RegistryError, UsageError
 from askance.manifest import Estimate, FeaturizerConfig, Manifest, Verdict
 from askance.records import LabelCounts
@@ -161,16 +163,12 @@ def test_a_classify_worker_imports_neither_teachers_nor_trainers(folder: Path) -
 # What every command says of itself
 
 
-def commands() -> list[list[str]]:
+def commands(group: Any = None, *prefix: str) -> list[list[str]]:
+    group = group or typer.main.get_command(command_line.app)
     found = []
-    for typer_app, prefix in (
-        (command_line.app, []),
-        (command_line.models, ["models"]),
-        (command_line.config, ["config"]),
-    ):
-        for command in typer_app.registered_commands:
-            assert command.callback is not None
-            found.append([*prefix, command.name or command.callback.__name__])
+    for name, command in group.commands.items():
+        words = [*prefix, name]
+        found += commands(command, *words) if hasattr(command, "commands") else [words]
     return found
 
 
@@ -178,9 +176,10 @@ def test_the_commands() -> None:
     names = [" ".join(command) for command in commands()]
 
     assert names == [
-        *("run", "classify", "teach", "spend", "audit", "train", "replay", "estimate", "simulate", "report"),
-        *("init", "demo"),
+        *("init", "demo", "run", "classify", "teach", "train", "spend", "audit"),
+        *("replay", "estimate", "simulate", "report"),
         *("models list", "models show", "models promote", "models rollback"),
+        "topics create",
         *("config check", "config show"),
     ]
 
@@ -285,7 +284,7 @@ def test_a_flag_for_the_label_set_replaces_the_files(execution: Execution) -> No
 
 def test_every_flag_but_these_is_a_setting() -> None:
     others = {"context", "config", "assignments", "quiet", "json", "once", "dry_run", "m_raru"}
-    names = {name for command in (command_line.run, command_line.teach) for name in command.__annotations__} - others
+    names = {name for command in (workers.run, workers.teach) for name in command.__annotations__} - others
 
     assert {name.replace("__", ".") for name in names} - {"return"} <= set(settings.KEYS)
 

@@ -1,0 +1,1 @@
+"""The commands, their flags and their help; what each does is imported when it is called."""

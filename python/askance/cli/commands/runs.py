@@ -1,0 +1,77 @@
+"""A run looked at afterwards, or before it is paid for."""
+
+# No `from __future__ import annotations`: typer reads the annotations at run time.
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from askance.cli import options
+
+commands = typer.Typer()
+
+
+@commands.command(epilog="Example: askance replay predictions.jsonl")
+def replay(predictions: Annotated[Path, typer.Argument(help="A predictions file.")]) -> None:
+    """Recompute every decision of a predictions file and compare."""
+    from askance.cli.replay import replay
+
+    replay(predictions)
+
+
+@commands.command(epilog="Example: askance estimate --state askance-state --version live")
+def estimate(
+    *,
+    version: Annotated[
+        str | None, typer.Option("--version", metavar="NAME", help="One version's documents; live: the live one's.")
+    ] = None,
+    since: Annotated[int, typer.Option("--since", metavar="OFFSET", min=0, help="Where the window begins.")] = 0,
+    until: Annotated[
+        int | None, typer.Option("--until", metavar="OFFSET", min=0, help="Where it ends; default: now.")
+    ] = None,
+    gold: Annotated[
+        Path | None, typer.Option("--gold", metavar="FILE", help="JSONL with true labels, to estimate accuracy too.")
+    ] = None,
+    gold_field: Annotated[str, typer.Option("--gold-field", metavar="NAME", help="Its field with the label.")] = "gold",
+    state: options.State = None,
+    config: options.ConfigFile = None,
+    json: options.Json = False,
+) -> None:
+    """What the labels say of the whole stream."""
+    from askance.cli.estimate import estimate
+
+    estimate(config, state, version=version, since=since, until=until, gold=gold, gold_field=gold_field, json=json)
+
+
+@commands.command(epilog="Example: askance simulate predictions.jsonl --truth documents.jsonl --field gold")
+def simulate(
+    predictions: Annotated[Path, typer.Argument(help="A predictions file.")],
+    *,
+    truth: Annotated[Path, typer.Option("--truth", metavar="FILE", help="JSONL with right answers, all or some.")],
+    field: Annotated[str, typer.Option("--field", metavar="NAME", help="Its field with the right answer.")] = "gold",
+    id_field: Annotated[str, typer.Option("--id-field", metavar="NAME", help="Its field with the identifier.")] = "id",
+    shares: Annotated[
+        str, typer.Option("--shares", metavar="A,B,C", help="Parts of the documents to ask about.")
+    ] = "0,0.01,0.02,0.05,0.1,0.2,0.3,0.5",
+    picture: Annotated[Path | None, typer.Option("--picture", metavar="FILE", help="Draw it, as an HTML page.")] = None,
+    json: options.Json = False,
+) -> None:
+    """What each budget would buy."""
+    from askance.cli.simulate import run
+
+    run(predictions, truth, field=field, id_field=id_field, shares=shares, picture=picture, json=json)
+
+
+@commands.command(epilog="Example: askance report --state askance-state -o report.html")
+def report(
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The page to write.")] = Path(
+        "askance-report.html"
+    ),
+    state: options.State = None,
+    config: options.ConfigFile = None,
+) -> None:
+    """One self-contained page on a run."""
+    from askance.cli.report import write
+
+    write(config, state, output)

@@ -1,0 +1,65 @@
+"""The model that answers: what it is, how it is trained, and when it is taken back."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from askance.config.base import Positive, Section, Share
+
+
+class StudentConfig(Section):
+    """The model that answers."""
+
+    kind: Literal["logistic"] = "logistic"
+    """The student family."""
+    bits: Annotated[int, Field(ge=8, le=24)] = 18
+    """Features are hashed to 2^bits buckets."""
+    ngram_max: Annotated[int, Field(ge=1, le=5)] = 2
+    """Word n-grams up to this length."""
+
+
+class TrainConfig(Section):
+    """When and how students are trained."""
+
+    first_at: Annotated[int, Field(ge=2)] = 64
+    """Labels before the first training."""
+    growth: Annotated[float, Field(ge=1.0)] = 1.3
+    """Train again when the labels have grown by this factor."""
+    every: Annotated[int, Field(ge=1)] | None = None
+    """Train again every so many new labels, instead of geometrically."""
+    every_seconds: Positive | None = None
+    """Also train when so much time has passed and there is any new label."""
+    holdout_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Part of the labels, chosen by document text, that is never trained on."""
+    promote: Literal["unless_worse", "not_worse_by", "improves"] = "unless_worse"
+    """What makes a new version the live one: that the held-out labels do not show it to be worse, that they show it to
+    be worse by less than `train.not_worse_by`, or that they show it to be better."""
+    not_worse_by: Share = 0.005
+    """Agreement that the rule `not_worse_by` may at most give up."""
+    parity_tolerance: Positive = 1e-4
+    """A version is refused when any probability on the holdout differs from the trained model's by more."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """For whatever in training is random."""
+
+
+class GuardConfig(Section):
+    """When the live version is taken back, and when a drift of the stream is told; local runs only for now."""
+
+    enabled: bool = True
+    """Go back to the version before the live one as soon as that one is shown to be worse than what it was promoted
+    on, scores documents with numbers that are none, or answers quite differently than the one before it."""
+    tolerance: Share = 0.02
+    """Agreement that the live version may lie below what it was promoted on."""
+    jump: Share = 0.5
+    """Largest change of the class shares from one version to the next, in total variation (the part of the documents
+    whose answer would have to change), unless the held-out labels showed the next one to be better."""
+    documents: Annotated[int, Field(ge=100)] = 4096
+    """Class shares are compared between so many documents, for jumps and for drift."""
+    drift: Share = 0.1
+    """Change of the class shares or of the uncertainties, in total variation, that makes a drift alarm."""
+    miss: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.01
+    """Probability that a version's stream which does not change ever raises a drift alarm."""
+    interval_seconds: Positive = 2.0
+    """How often to look."""

@@ -1,0 +1,119 @@
+"""Who is asked, and what that may cost."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from askance.config.base import Positive, Section, Share
+
+
+def _distinct(labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if labels is None:
+        return None
+    if len(labels) < 2:
+        msg = "a label set needs at least two labels"
+        raise ValueError(msg)
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        msg = f"these labels stand twice: {', '.join(twice)}"
+        raise ValueError(msg)
+    return labels
+
+
+class TeacherConfig(Section):
+    """Who is asked."""
+
+    kind: Literal["none", "replay", "openai"] = "none"
+    """`replay`: labels recorded in a file; `openai`: any OpenAI-compatible endpoint; `none`: nobody, and
+    `askance classify` only keeps the queries until a teacher is named."""
+    labels: Annotated[tuple[str, ...] | None, AfterValidator(_distinct)] = None
+    """The label set."""
+    labels_from_field: str | None = None
+    """Take the label set from the distinct values of this field of the input (or replay) file instead."""
+    task: str = "Classify the document."
+    """What the prompt asks for, in a sentence or two."""
+    descriptions: dict[str, str] = Field(default_factory=dict)
+    """Label to a line that explains it, for the prompt."""
+    model: str | None = None
+    """`openai`: the model's name. `replay`: which recorded model's answers to use."""
+    base_url: str | None = None
+    """`openai`: the endpoint, e.g. http://127.0.0.1:8000/v1; default: OpenAI's own."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """`openai`: the environment variable that holds the key."""
+    timeout_seconds: Positive = 30.0
+    """`openai`: for one call."""
+    concurrency: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Calls under way at once at most; fewer while the server fails or turns calls away."""
+    requests_per_minute: Positive | None = None
+    """Calls begun per minute at most."""
+    tokens_per_minute: Positive | None = None
+    """Tokens asked for per minute at most."""
+    patience_seconds: Positive = 60.0
+    """How long a run waits at its end for a teacher that fails; what is left then waits for the next run."""
+    documents_per_call: Annotated[int, Field(ge=1, le=100)] = 1
+    """`openai`: how many documents one call asks about."""
+    max_document_characters: Annotated[int, Field(ge=1)] | None = None
+    """`openai`: longer documents are cut off here; default: sent whole."""
+    max_reply_tokens: Annotated[int, Field(ge=1)] | None = None
+    """`openai`: the longest reply for one document; default: the longest label's. Models that think need more."""
+    abstains: bool = False
+    """`openai`: the teacher may answer that none of the labels fits; such an answer is kept and never trained on."""
+    rationale: bool = False
+    """`openai`: ask for a short reason before the label, and keep it."""
+    examples: Annotated[int, Field(ge=0, le=100)] = 0
+    """`openai`: how many labelled documents of the ledger the prompt shows, taken when the run begins."""
+    confidence: Literal["auto", "none"] = "auto"
+    """`openai`: `auto` takes the label's log-probability, else the agreement of `samples`, else what the model states
+    of itself; `none` does not ask."""
+    audit_share: Share = 0.01
+    """`openai`: part of the labels that is asked for again, to see how far the teacher agrees with itself."""
+    samples: Annotated[int, Field(ge=0, le=20)] = 0
+    """`openai`: where there are no log-probabilities, ask so many times more, warm, and take the share that agrees."""
+    replay_path: str | None = None
+    """`replay`: the JSONL file with the recorded labels; default: the input file."""
+    replay_field: str | None = None
+    """`replay`: the field that holds the label; default: the `teachers` list, or else `label`."""
+    latency_ms: Annotated[float, Field(ge=0.0)] = 0.0
+    """`replay`: how long an answer takes."""
+
+
+class PriceConfig(Section):
+    """Of one model, in money per million tokens."""
+
+    input: Annotated[float, Field(ge=0.0)]
+    """Prompt tokens."""
+    output: Annotated[float, Field(ge=0.0)]
+    """Completion tokens."""
+    cached_input: Annotated[float, Field(ge=0.0)] | None = None
+    """Prompt tokens that the provider had cached; default: as `input`."""
+
+
+Cap = Annotated[int, Field(ge=0)] | None
+MoneyCap = Annotated[float, Field(ge=0.0)] | None
+
+
+class SpendConfig(Section):
+    """What the teacher may cost. A call is counted at its worst before it is made, so no cap is ever exceeded."""
+
+    prices: dict[str, PriceConfig] = Field(default_factory=dict)
+    """Model to its price, over and above the built-in list; a model without one is counted in tokens only."""
+    run_money: MoneyCap = None
+    """Money per run of the teach worker, in the prices' currency."""
+    run_tokens: Cap = None
+    """Tokens per run."""
+    run_calls: Cap = None
+    """Calls per run."""
+    day_money: MoneyCap = None
+    """Money per day (UTC)."""
+    day_tokens: Cap = None
+    """Tokens per day."""
+    day_calls: Cap = None
+    """Calls per day."""
+    total_money: MoneyCap = None
+    """Money in total, over all runs with this state."""
+    total_tokens: Cap = None
+    """Tokens in total."""
+    total_calls: Cap = None
+    """Calls in total."""
