@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from askance import assembly, teaching
+from askance.endpoint import serve
 from askance.errors import AskanceError
+from askance.health import Health
 from askance.records import LabelCounts
 from askance.rules.estimate import estimate_window
 from askance.student.slot import Slot
@@ -37,6 +39,9 @@ ALL_WORKERS = frozenset({"classify", "teach", "train"})
 
 _logger = logging.getLogger(__name__)
 _WATCH_SECONDS = 0.25
+_BEAT_SECONDS = 1.0
+# Nothing may hold the event loop up for so long.
+_HUNG_SECONDS = 30.0
 _STOP_SECONDS = 4.5
 _KAFKA_STOP_SECONDS = 60.0
 
@@ -72,6 +77,7 @@ class _Run:
         self._listener = listener
         self._once = once
         self._telemetry = Telemetry()
+        self._health = Health(time.monotonic)
         self._slot = Slot()
         self._stop = asyncio.Event()
         self._failures: list[str] = []
@@ -87,6 +93,7 @@ class _Run:
             self._teacher = await asyncio.to_thread(teaching.make_teacher, self._config, self._labels)
             self._stack.push_async_callback(self._teacher.aclose)
         async with self._stack:
+            self._serve_metrics()
             for worker in sorted(assembly.alone(self._config, self._workers)):
                 self._stack.enter_context(assembly.exclusive(self._config, worker))
             registry = assembly.registry(self._config)
@@ -101,6 +108,18 @@ class _Run:
             self._listen_to_signals()
             await self._run_workers(registry, observer)
             return await asyncio.to_thread(self._summary, registry, ledger)
+
+    def _serve_metrics(self) -> None:
+        self._health.unready("process", "starting")
+        settings = self._config.metrics
+        if settings.port is not None:
+            address = self._stack.enter_context(serve(settings.host, settings.port, self._telemetry, self._health))
+            _logger.info("metrics at %s/metrics, health at /healthz and /readyz", address)
+
+    async def _beat(self) -> None:
+        while True:
+            self._health.beat("event loop", within_seconds=_HUNG_SECONDS)
+            await asyncio.sleep(_BEAT_SECONDS)
 
     def _ledger_to_observe(self) -> Ledger | None:
         if not assembly.on_kafka(self._config):
@@ -119,6 +138,7 @@ class _Run:
                 self._give_up("stopped at once", 128 + number)
             _logger.info("stopping: finishing what is under way; once more to stop at once")
             self._stop.set()
+            self._health.unready("process", "stopping")
             # A reader that does not read, or a disk that hangs, must not keep the process.
             seconds = _KAFKA_STOP_SECONDS if assembly.on_kafka(self._config) else _STOP_SECONDS
             loop.call_later(seconds, self._give_up, "not everything could be finished in time", 1)
@@ -137,12 +157,15 @@ class _Run:
         streamed, taught = asyncio.Event(), asyncio.Event()
         background: list[asyncio.Task[None]] = []
         others: list[asyncio.Task[None]] = []
+        background.append(asyncio.create_task(self._beat()))
         try:
             # Everything is put together before anything runs: a mistake costs nothing.
             classify = await self._classify(registry, observer) if "classify" in self._workers else None
             teach = await self._teach(background) if "teach" in self._workers else None
             train = self._train(registry, background) if "train" in self._workers else None
             background.append(asyncio.create_task(observer.run()))
+            if not self._stop.is_set():
+                self._health.ready("process")
             if teach:
                 others.append(self._start("teach", teach.run(stop=self._stop, drain=streamed), taught))
             elif classify or self._once:
@@ -195,6 +218,7 @@ class _Run:
                 self._config,
                 ledger,
                 self._telemetry,
+                self._health,
                 learning=len(self._workers) > 1,
                 on_assigned=budget.hold,
             )
@@ -228,7 +252,7 @@ class _Run:
     async def _teach(self, background: list[asyncio.Task[None]]) -> TeachWorker:
         ledger = self._open_ledger("teach")
         if assembly.on_kafka(self._config):
-            lanes = await assembly.lanes(self._config, ledger, self._telemetry)
+            lanes = await assembly.lanes(self._config, ledger, self._telemetry, self._health)
             self._stack.push_async_callback(lanes.aclose)
             background.append(asyncio.create_task(self._stop_if_it_fails("teach", lanes.run())))
         return teaching.teach_worker(self._config, self._teacher, self._labels, ledger, self._telemetry)
@@ -236,7 +260,7 @@ class _Run:
     def _train(self, registry: Registry, background: list[asyncio.Task[None]]) -> TrainWorker:
         ledger = self._open_ledger("train")
         if assembly.on_kafka(self._config):
-            view = assembly.label_view(self._config, ledger)
+            view = assembly.label_view(self._config, ledger, self._telemetry, self._health)
             background.append(asyncio.create_task(self._stop_if_it_fails("train", view.run())))
         return TrainWorker(
             ledger=ledger,
@@ -278,6 +302,7 @@ class _Run:
             last = traceback.extract_tb(exc.__traceback__)[-1]
             text = f"{type(exc).__name__}: {exc} ({Path(last.filename).name}, line {last.lineno}); please report this"
         self._failures.append(f"{name}: {text}")
+        self._health.unready(name, f"stopped: {text}")
         _logger.error("%s stopped: %s", name, text)
 
     def _summary(self, registry: Registry, ledger: Ledger | None) -> Summary:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from askance.config import Config
+    from askance.health import Health
     from askance.protocols import Ledger, Registry, Student, Trainer
     from askance.rules.budget import Budget
     from askance.stream.kafka.documents import KafkaStream
@@ -121,7 +122,13 @@ def budget(config: Config, *, documents: int, accepted: int) -> Budget:
 
 @asynccontextmanager
 async def stream(
-    config: Config, ledger: Ledger | None, telemetry: Telemetry, *, learning: bool, on_assigned: Callable[[float], None]
+    config: Config,
+    ledger: Ledger | None,
+    telemetry: Telemetry,
+    health: Health,
+    *,
+    learning: bool,
+    on_assigned: Callable[[float], None],
 ) -> AsyncIterator[LocalStream | KafkaStream]:
     """The stream of documents, which is a sink too, opened and in the end closed.
 
@@ -131,7 +138,9 @@ async def stream(
     if ledger is None:
         from askance.stream.kafka.documents import KafkaStream
 
-        kafka = KafkaStream(config.kafka, telemetry=telemetry, clock=time.monotonic, on_assigned=on_assigned)
+        kafka = KafkaStream(
+            config.kafka, telemetry=telemetry, health=health, clock=time.monotonic, on_assigned=on_assigned
+        )
         await kafka.start()
         try:
             yield kafka
@@ -165,26 +174,26 @@ def _local_stream(config: Config, ledger: Ledger, *, learning: bool) -> LocalStr
     return opened
 
 
-async def lanes(config: Config, ledger: Ledger, telemetry: Telemetry) -> LaneWorker:
+async def lanes(config: Config, ledger: Ledger, telemetry: Telemetry, health: Health) -> LaneWorker:
     """On Kafka, what fills a `teach` worker's ledger and publishes from it; started."""
     from askance.ledger.view import ViewLedger
     from askance.stream.kafka.queries import LaneWorker
 
     if not isinstance(ledger, ViewLedger):
         raise TypeError
-    worker = LaneWorker(config.kafka, ledger, telemetry=telemetry, clock=time.monotonic)
+    worker = LaneWorker(config.kafka, ledger, telemetry=telemetry, health=health, clock=time.monotonic)
     await worker.start()
     return worker
 
 
-def label_view(config: Config, ledger: Ledger) -> LabelView:
+def label_view(config: Config, ledger: Ledger, telemetry: Telemetry, health: Health) -> LabelView:
     """On Kafka, what fills a `train` worker's ledger."""
     from askance.ledger.view import ViewLedger
     from askance.stream.kafka.queries import LabelView
 
     if not isinstance(ledger, ViewLedger):
         raise TypeError
-    return LabelView(config.kafka, ledger)
+    return LabelView(config.kafka, ledger, telemetry=telemetry, health=health, clock=time.monotonic)
 
 
 async def create_topics(

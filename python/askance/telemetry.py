@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
 
 
 class Telemetry:
@@ -32,6 +37,13 @@ class Telemetry:
         )
         self.rebuilds = Counter(
             "askance_stream_rebuilds", "Times the connection to the brokers was built anew.", registry=self.registry
+        )
+        self.stalls = Counter("askance_stream_stalls", "Times there was lag and nothing came.", registry=self.registry)
+        self.lag = Gauge(
+            "askance_lag_records",
+            "Records of a held partition that were not fetched yet.",
+            ["topic", "partition"],
+            registry=self.registry,
         )
         self.refused = Counter(
             "askance_refused_positions",
@@ -70,6 +82,10 @@ class Telemetry:
             registry=self.registry,
             buckets=(0.5, 1, 2, 5, 10, 30, 60, 300, 1800),
         )
+
+    def application(self) -> WSGIApplication:
+        """What serves these metrics over HTTP, in the format that the reader asks for."""
+        return make_wsgi_app(self.registry)
 
     def dead_letter_total(self) -> int:
         """Dead letters, whatever the reason."""

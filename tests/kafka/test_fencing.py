@@ -13,6 +13,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from askance.config import KafkaConfig
+from askance.health import Health
 from askance.records import Delivery, Position
 from askance.stream.kafka.documents import KafkaStream
 from askance.stream.kafka.produce import Outgoing, producer, send
@@ -60,7 +61,7 @@ async def filled(servers: str, delivery: str) -> KafkaConfig:
 
 @asynccontextmanager
 async def member(config: KafkaConfig) -> AsyncIterator[KafkaStream]:
-    stream = KafkaStream(config, telemetry=Telemetry(), clock=time.monotonic)
+    stream = KafkaStream(config, telemetry=Telemetry(), health=Health(time.monotonic), clock=time.monotonic)
     await stream.start()
     try:
         yield stream

@@ -13,10 +13,10 @@ ROOT = Path(__file__).parents[2] / "python"
 
 # From the ground up. A module imports from layers below its own, and from its own package.
 LAYERS = (
-    ("values", "errors records calls config manifest codec telemetry keys settings summary _kernel"),
+    ("values", "errors records calls config manifest codec health telemetry keys settings summary _kernel"),
     ("protocols", "protocols"),
     ("rules", "rules charts report"),
-    ("workers and adapters", "workers stream student teacher ledger registry training"),
+    ("workers and adapters", "workers stream student teacher ledger registry training endpoint"),
     ("app", "assembly teaching app forecast"),
     ("demo", "demo"),
     ("cli", "cli"),
@@ -29,7 +29,7 @@ FREE_WITHIN = {LEVELS[name] for name in ("records", "rules", "app")}
 TRAINING = {("training", "student"), ("training", "ledger"), ("training", "registry")}
 SLOT = {("workers", "student.slot")}  # the slot is a value that two workers share; it loads nothing
 ASSEMBLY = {("cli", "registry")}  # `askance models` needs a registry and nothing else that runs
-ADAPTERS = {"stream", "student", "teacher", "ledger", "registry", "training"}
+ADAPTERS = {"stream", "student", "teacher", "ledger", "registry", "training", "endpoint"}
 
 EVERYWHERE = frozenset({"msgspec", "numpy"})
 HOMES = {

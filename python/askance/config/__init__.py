@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from askance.config.base import Section
 from askance.config.gate import BudgetConfig, GateConfig
 from askance.config.kafka import KafkaConfig
-from askance.config.stream import SinkConfig, SourceConfig
+from askance.config.stream import MetricsConfig, SinkConfig, SourceConfig
 from askance.config.student import GuardConfig, StudentConfig, TrainConfig
 from askance.config.teacher import PriceConfig, SpendConfig, TeacherConfig
 
@@ -24,6 +24,7 @@ __all__ = [
     "GateConfig",
     "GuardConfig",
     "KafkaConfig",
+    "MetricsConfig",
     "PriceConfig",
     "Section",
     "SinkConfig",
@@ -54,6 +55,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     guard: GuardConfig = GuardConfig()
     kafka: KafkaConfig = KafkaConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

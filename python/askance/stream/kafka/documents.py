@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
     from askance.config import KafkaConfig
+    from askance.health import Health
     from askance.records import DeadLetter, Delivery, Position
     from askance.telemetry import Telemetry
 
@@ -42,6 +43,7 @@ class KafkaStream:
         config: KafkaConfig,
         *,
         telemetry: Telemetry,
+        health: Health,
         clock: Callable[[], float],
         on_assigned: Callable[[float], None] = lambda _: None,
     ) -> None:
@@ -57,6 +59,7 @@ class KafkaStream:
             transactional=self._is_exactly_once,
             prepare=self._prepare,
             telemetry=telemetry,
+            health=health,
             clock=clock,
         )
 

@@ -18,23 +18,14 @@ import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import (
-    AuthenticationFailedError,
-    ClusterAuthorizationFailedError,
-    CommitFailedError,
-    GroupAuthorizationFailedError,
-    KafkaError,
-    MessageSizeTooLargeError,
-    SaslAuthenticationFailed,
-    TopicAuthorizationFailedError,
-    TransactionalIdAuthorizationFailed,
-    UnsupportedCodecError,
-)
+from aiokafka.errors import CommitFailedError
 
 from askance.errors import StreamError
 from askance.stream.kafka.client import connection, explained
+from askance.stream.kafka.faults import TROUBLE, is_fatal, translated
 from askance.stream.kafka.produce import producer, stop
 from askance.stream.kafka.topics import partition_counts
+from askance.stream.kafka.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -42,30 +33,11 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from askance.config import KafkaConfig
+    from askance.health import Health
     from askance.telemetry import Telemetry
 
 _logger = logging.getLogger(__name__)
 
-# What a client may throw when a broker, the network or the group's membership fails: aiokafka asserts its own state
-# transitions, which a transaction that failed half-way breaks.
-TROUBLE = (KafkaError, OSError, TimeoutError, AssertionError)
-_REMEDY = "check the brokers, the rights and kafka.* in `askance config show`"
-# What no second attempt mends, and what does.
-_FATAL: dict[type[BaseException], str] = {
-    **dict.fromkeys(
-        (
-            AuthenticationFailedError,
-            ClusterAuthorizationFailedError,
-            GroupAuthorizationFailedError,
-            SaslAuthenticationFailed,
-            TopicAuthorizationFailedError,
-            TransactionalIdAuthorizationFailed,
-        ),
-        _REMEDY,
-    ),
-    UnsupportedCodecError: "install the codecs: pip install 'askance[kafka]'",
-    MessageSizeTooLargeError: "raise max.message.bytes of the output topics above the documents' largest record",
-}
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 10.0
 # A hung connection is no progress: closing is given up after so long, and the remains are left to the garbage.
@@ -96,6 +68,7 @@ class Membership:
         transactional: bool,
         prepare: Callable[[AIOKafkaConsumer, Sequence[TopicPartition]], Awaitable[None]],
         telemetry: Telemetry,
+        health: Health,
         clock: Callable[[], float],
     ) -> None:
         self._config = config
@@ -104,13 +77,13 @@ class Membership:
         self._transactional = transactional
         self._prepare = prepare
         self._telemetry = telemetry
-        self._clock = clock
+        self._watchdog = Watchdog(config, topics, f"group {group}", telemetry=telemetry, health=health, clock=clock)
         self._consumer: AIOKafkaConsumer | None = None
         self._shared: AIOKafkaProducer | None = None
         self._producers: dict[TopicPartition, AIOKafkaProducer] = {}
         self._ready = asyncio.Event()
         self._trouble: BaseException | None = None
-        self._progress_at = clock()
+        self._pause = _FIRST_PAUSE_SECONDS
         self._generation = 0
         self.holding = asyncio.Lock()
         self.lease = 1
@@ -152,11 +125,15 @@ class Membership:
 
     def fail(self, exc: BaseException) -> None:
         """Note a failure: the next `poll` builds everything anew. Raises `StreamError` when that could not help."""
-        if type(exc) in _FATAL:
+        if is_fatal(exc):
             raise self._translated(exc) from exc
         if not isinstance(exc, TROUBLE):
             raise exc
+        self._in_trouble(exc)
+
+    def _in_trouble(self, exc: BaseException) -> None:
         self._trouble = exc
+        self._watchdog.awaits(f"the connection to Kafka is to be built anew: {type(exc).__name__}")
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit as the member that the group knows; raises `CommitFailedError` once it does not know this one."""
@@ -186,34 +163,40 @@ class Membership:
         """Leave the group, after whatever is being made durable."""
         async with self.holding:
             await self._close()
+        self._watchdog.ends()
 
     async def poll(self, *, max_records: int, max_wait_seconds: float) -> Poll:
         """The next records; empty when none came in time, while a rebalance is on, or after a failure."""
         nothing = Poll({}, 0)
+        self._watchdog.came_round()
         if self._trouble is not None:
             self.fail(self._trouble)
             await self._rebuild()
-        if not self._ready.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ready.wait(), max(max_wait_seconds, 0.05))
             return nothing
-        lease = self.lease
         try:
+            if not self._ready.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ready.wait(), max(max_wait_seconds, 0.05))
+                    return nothing
+                self._watchdog.check_assignment()
+                return nothing
+            lease = self.lease
             wait_ms = max(1, int(max_wait_seconds * 1000))
             records = await self.consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
             if not records:
-                await self._check_for_a_stall()
+                await self._watchdog.check_lag(self.consumer)
         except TROUBLE as exc:
             self.fail(exc)
             return nothing
         if not records or lease != self.lease or not self._ready.is_set():
             return nothing
-        self._progress_at = self._clock()
+        self._watchdog.fetched(self.consumer, records)
         return Poll(records, lease)
 
     async def revoked(self) -> None:
         """Finish what is being made durable, then end the lease; a rebalance takes every partition away."""
         self._ready.clear()
+        self._watchdog.awaits("the group shares out its partitions anew")
         async with self.holding:
             self.lease += 1
             producers, self._producers = self._producers, {}
@@ -229,8 +212,9 @@ class Membership:
             await self._prepare(self.consumer, partitions)
         except (*TROUBLE, StreamError) as exc:
             # Raising here would only be logged by aiokafka: the next `poll` does.
-            self._trouble = exc
-        self._progress_at = self._clock()
+            self._in_trouble(exc)
+        else:
+            self._watchdog.works()
         self._ready.set()
 
     async def _fence(self, tp: TopicPartition) -> None:
@@ -241,6 +225,7 @@ class Membership:
     async def _build(self) -> None:
         config = self._config
         self._trouble = None
+        self._watchdog.awaits("joining the group")
         await partition_counts(config, self._topics)
         self._shared = producer(config, None)
         await self._shared.start()
@@ -258,7 +243,7 @@ class Membership:
         )
         self._consumer.subscribe(self._topics, listener=_Listener(self))
         await self._consumer.start()
-        self._progress_at = self._clock()
+        self._watchdog.restarts()
 
     async def _close(self) -> None:
         self.lease += 1
@@ -272,42 +257,23 @@ class Membership:
         await _within(_CLOSE_SECONDS, *(stop(client) for client in clients))
 
     async def _rebuild(self) -> None:
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            cause = self._trouble
-            _logger.warning("the connection to Kafka is built anew: %s", cause and explained(cause))
-            self._telemetry.rebuilds.inc()
-            async with self.holding:
-                await self._close()
-            try:
-                async with asyncio.timeout(self._config.rebalance.timeout.ms / 1000):
-                    await self._build()
-            except TROUBLE as exc:
-                self.fail(exc)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            else:
-                return
-
-    async def _check_for_a_stall(self) -> None:
-        limit = self._config.stall_seconds
-        if self._clock() - self._progress_at < limit:
-            return
-        partitions = list(self.consumer.assignment())
-        async with asyncio.timeout(limit):
-            # Of a topic that was deleted nothing is heard any more, not even an error.
-            await partition_counts(self._config, self._topics)
-            ends = await self.consumer.end_offsets(partitions)
-            lag = sum([max(0, ends[tp] - await self.consumer.position(tp)) for tp in partitions])
-        self._progress_at = self._clock()
-        if lag:
-            self._trouble = TimeoutError(f"{lag} records behind, and none came for {limit:g} s")
+        """One attempt, so that whoever polls comes round; what it fails with is the next one's cause."""
+        _logger.warning("the connection to Kafka is built anew: %s", self._trouble and explained(self._trouble))
+        self._telemetry.rebuilds.inc()
+        async with self.holding:
+            await self._close()
+        try:
+            async with asyncio.timeout(self._config.rebalance.timeout.ms / 1000):
+                await self._build()
+        except TROUBLE as exc:
+            self.fail(exc)
+            await asyncio.sleep(self._pause)
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+        else:
+            self._pause = _FIRST_PAUSE_SECONDS
 
     def _translated(self, exc: BaseException) -> StreamError:
-        return StreamError(
-            f"Kafka at {self._config.bootstrap.servers} cannot be used: {explained(exc)}; "
-            f"{_FATAL.get(type(exc), _REMEDY)}"
-        )
+        return translated(exc, self._config.bootstrap.servers)
 
 
 async def _within(seconds: float, *closing: Awaitable[None]) -> None:
