@@ -151,6 +151,19 @@ class DeadLetter(msgspec.Struct, frozen=True):
     detail: str
 
 
+class KeptLetter(msgspec.Struct, frozen=True):
+    """A dead letter as it is found again later."""
+
+    place: str
+    """Where it is kept: topic/partition/offset, or a file's line."""
+    record: Record
+    """As it came, but for what replaying it before has added to its headers."""
+    reason: str
+    detail: str
+    replays: int = 0
+    """How often its record had been replayed before it became this letter."""
+
+
 HISTOGRAM_BINS = 20
 """Of the uncertainties in a `Tally`: equal steps of [0, 1]."""
 

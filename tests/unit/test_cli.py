@@ -180,6 +180,7 @@ def test_the_commands() -> None:
         *("replay", "estimate", "simulate", "report"),
         *("models list", "models show", "models promote", "models rollback"),
         "topics create",
+        *("dead-letters list", "dead-letters replay"),
         *("config check", "config show"),
     ]
 

@@ -17,7 +17,7 @@ LAYERS = (
     ("protocols", "protocols"),
     ("rules", "rules charts report"),
     ("workers and adapters", "workers stream student teacher ledger registry training endpoint"),
-    ("app", "assembly teaching app forecast"),
+    ("app", "assembly teaching app forecast replaying deadletters"),
     ("demo", "demo"),
     ("cli", "cli"),
 )
@@ -30,6 +30,7 @@ TRAINING = {("training", "student"), ("training", "ledger"), ("training", "regis
 SLOT = {("workers", "student.slot")}  # the slot is a value that two workers share; it loads nothing
 ASSEMBLY = {("cli", "registry")}  # `askance models` needs a registry and nothing else that runs
 ADAPTERS = {"stream", "student", "teacher", "ledger", "registry", "training", "endpoint"}
+NAMING = {"assembly", "teaching", "app", "replaying", "deadletters"}
 
 EVERYWHERE = frozenset({"msgspec", "numpy"})
 HOMES = {
@@ -131,7 +132,7 @@ def complaint(found: Import) -> str | None:
         return f"{found}, which is in a layer above"
     if LEVELS[below] == LEVELS[above] and LEVELS[above] not in FREE_WITHIN:
         return f"{found}: adapters and workers never import each other"
-    if below in ADAPTERS and above not in {"assembly", "teaching", "app"}:
+    if below in ADAPTERS and above not in NAMING:
         return f"{found}: only app, assembly and teaching name adapters"
     return None
 

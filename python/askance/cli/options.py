@@ -124,6 +124,16 @@ BootstrapServers = Annotated[
         rich_help_panel=_RUN,
     ),
 ]
+From = Annotated[
+    str | None,
+    Option(
+        "--from", metavar="PLACE", help="Where to begin: an offset, a time (ISO 8601), earliest.", rich_help_panel=_RUN
+    ),
+]
+To = Annotated[
+    str | None,
+    Option("--to", metavar="PLACE", help="Where to end, exclusive: an offset, a time, latest.", rich_help_panel=_RUN),
+]
 State = Annotated[
     Path | None,
     Option("--state", metavar="FOLDER", help="Ledger and registry; default: askance-state.", rich_help_panel=_RUN),

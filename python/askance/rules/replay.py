@@ -1,4 +1,4 @@
-"""Recomputes every accept/reject decision of a predictions file from what the file itself records.
+"""Recomputes every accept/reject decision of predictions, of a file or a topic, from what they themselves record.
 
 Owns the proof of invariant 3 on real output: the draw keyed by (seed, topic, partition, offset), compared with the
 recorded propensity, must give the recorded `accepted`.
@@ -17,7 +17,7 @@ from askance._kernel import uniform
 from askance.records import Coordinates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -40,19 +40,21 @@ class Difference(NamedTuple):
     """A decision that is not the one its draw gives."""
 
     line: int
-    """In the file, from 1."""
+    """In the file, from 1; on a topic, in the order in which it was read."""
     coordinates: Coordinates
     propensity: float
     draw: float
     accepted: bool
     """As recorded; the draw says the opposite."""
+    place: str = ""
+    """Where it stands, where that is not a line of a file."""
 
     def __str__(self) -> str:
         topic, partition, offset = self.coordinates
         said, relation = ("accepted", "not below") if self.accepted else ("not accepted", "below")
         return (
-            f"line {self.line}: {topic}/{partition}/{offset} is recorded as {said}, but its draw {self.draw!r} is "
-            f"{relation} its propensity {self.propensity!r}"
+            f"{self.place or f'line {self.line}'}: {topic}/{partition}/{offset} is recorded as {said}, but its draw "
+            f"{self.draw!r} is {relation} its propensity {self.propensity!r}"
         )
 
 
@@ -61,9 +63,10 @@ class Malformed(NamedTuple):
 
     line: int
     why: str
+    place: str = ""
 
     def __str__(self) -> str:
-        return f"line {self.line}: {self.why}"
+        return f"{self.place or f'line {self.line}'}: {self.why}"
 
 
 class ReplayOutcome(NamedTuple):
@@ -88,26 +91,30 @@ class ReplayOutcome(NamedTuple):
         return self.differing == 0 and self.malformed == 0
 
 
-def replay(lines: Iterable[bytes], *, batch: int = 65_536) -> ReplayOutcome:
-    """Recompute the decision of every line, a prediction in JSON each, holding `batch` lines at a time.
+class Replay:
+    """Recomputes what it is given, some predictions at a time.
 
-    A propensity has to be a float32 in [0, 1], written exactly, because that is what the draw was compared with. A
-    line that is not a prediction is malformed: counted, named, and never silently skipped.
+    A propensity has to be a float32 in [0, 1], written exactly, because that is what the draw was compared with. What
+    is not a prediction is malformed: counted, named, and never silently skipped.
     """
-    decode = msgspec.json.Decoder(_Recorded).decode
-    checked = accepted = differing = malformed = 0
-    differences: list[Difference] = []
-    malformed_lines: list[Malformed] = []
-    numbered = enumerate(lines, start=1)
-    seen: defaultdict[tuple[str, int], list[NDArray[np.int64]]] = defaultdict(list)
-    while some := list(itertools.islice(numbered, batch)):
+
+    def __init__(self) -> None:
+        self._decode = msgspec.json.Decoder(_Recorded).decode
+        self._lines = self._checked = self._accepted = self._differing = self._malformed = 0
+        self._differences: list[Difference] = []
+        self._malformed_lines: list[Malformed] = []
+        self._seen: defaultdict[tuple[str, int], list[NDArray[np.int64]]] = defaultdict(list)
+
+    def add(self, values: Sequence[bytes], places: Sequence[str] = ()) -> None:
+        """Recompute the decisions of these, a prediction in JSON each; `places` says where each stands."""
         groups: defaultdict[tuple[int, str], list[tuple[int, _Recorded]]] = defaultdict(list)
         wrong: list[Malformed] = []
-        for number, line in some:
+        first = self._lines + 1
+        for number, value in enumerate(values, start=first):
             try:
-                recorded = decode(line)
+                recorded = self._decode(value)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-                wrong.append(Malformed(number, _why(line, exc)))
+                wrong.append(Malformed(number, _why(value, exc)))
             else:
                 groups[recorded.seed, recorded.topic].append((number, recorded))
         found: list[Difference] = []
@@ -120,15 +127,39 @@ def replay(lines: Iterable[bytes], *, batch: int = 65_536) -> ReplayOutcome:
             found += differ
             for partition in {recorded.partition for _, recorded in members}:
                 offsets = [recorded.offset for _, recorded in members if recorded.partition == partition]
-                seen[topic, partition].append(np.array(offsets, dtype=np.int64))
-            checked += len(members) - len(inexact)
-            accepted += yes
-        differing += len(found)
-        malformed += len(wrong)
-        differences += sorted(found)[: NAMED - len(differences)]
-        malformed_lines += sorted(wrong)[: NAMED - len(malformed_lines)]
-    repeated = sum(len(all_) - len(np.unique(all_)) for all_ in map(np.concatenate, seen.values()))
-    return ReplayOutcome(checked, accepted, differing, malformed, repeated, tuple(differences), tuple(malformed_lines))
+                self._seen[topic, partition].append(np.array(offsets, dtype=np.int64))
+            self._checked += len(members) - len(inexact)
+            self._accepted += yes
+        self._lines += len(values)
+        self._differing += len(found)
+        self._malformed += len(wrong)
+        if places:
+            found = [one._replace(place=places[one.line - first]) for one in found]
+            wrong = [one._replace(place=places[one.line - first]) for one in wrong]
+        self._differences += sorted(found)[: NAMED - len(self._differences)]
+        self._malformed_lines += sorted(wrong)[: NAMED - len(self._malformed_lines)]
+
+    def outcome(self) -> ReplayOutcome:
+        """What came of all that was added."""
+        everything = map(np.concatenate, self._seen.values())
+        return ReplayOutcome(
+            checked=self._checked,
+            accepted=self._accepted,
+            differing=self._differing,
+            malformed=self._malformed,
+            repeated=sum(len(offsets) - len(np.unique(offsets)) for offsets in everything),
+            differences=tuple(self._differences),
+            malformed_lines=tuple(self._malformed_lines),
+        )
+
+
+def replay(lines: Iterable[bytes], *, batch: int = 65_536) -> ReplayOutcome:
+    """Recompute the decision of every line, holding `batch` lines at a time; see `Replay`."""
+    found = Replay()
+    rest = iter(lines)
+    while some := list(itertools.islice(rest, batch)):
+        found.add(some)
+    return found.outcome()
 
 
 def _recompute(

@@ -15,6 +15,7 @@ from aiokafka import TopicPartition
 
 from askance.codec import encode_query
 from askance.records import Coordinates, Record
+from askance.stream.kafka.letters import dead
 from askance.stream.kafka.membership import Membership
 from askance.stream.kafka.produce import Outgoing, send
 from askance.stream.kafka.topics import committed_offsets, partition_counts
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from askance.config import KafkaConfig
     from askance.health import Health
-    from askance.records import DeadLetter, Delivery, Position
+    from askance.records import Delivery, Position
     from askance.telemetry import Telemetry
 
     _Outputs = Mapping[tuple[str, int], Mapping[str, Sequence[Outgoing]]]
@@ -157,19 +158,3 @@ def _record(record: Any, lease: int) -> Record:
 def _beside(record: Record, value: bytes) -> Outgoing:
     """An output with its document's key, headers (a `traceparent` among them) and time."""
     return Outgoing(record.key, value, record.headers, record.timestamp_ms)
-
-
-def dead(letter: DeadLetter) -> Outgoing:
-    """The record as it came, with where it came from and why it could not be processed in its headers."""
-    record = letter.record
-    headers = {
-        "askance-topic": record.coordinates.topic,
-        "askance-partition": str(record.coordinates.partition),
-        "askance-offset": str(record.coordinates.offset),
-        "askance-reason": letter.reason,
-        "askance-detail": letter.detail[:1000],
-    }
-    added = tuple((name, value.encode()) for name, value in headers.items())
-    # A record needs a key or a value; one that had neither is kept by its headers.
-    value = b"" if record.value is None and record.key is None else record.value
-    return Outgoing(record.key, value, (*record.headers, *added), record.timestamp_ms)

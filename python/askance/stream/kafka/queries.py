@@ -18,8 +18,8 @@ from askance.codec import decode_query, decode_settled, encode_settled
 from askance.errors import StreamError
 from askance.records import Coordinates, DeadLetter, Reason, Record
 from askance.stream.kafka.client import connection
-from askance.stream.kafka.documents import dead
 from askance.stream.kafka.faults import TROUBLE
+from askance.stream.kafka.letters import dead
 from askance.stream.kafka.membership import Membership
 from askance.stream.kafka.produce import Outgoing, send
 from askance.stream.kafka.topics import partition_counts
