@@ -19,9 +19,10 @@ from askance.errors import StreamError
 from askance.records import Coordinates, DeadLetter, Reason, Record
 from askance.stream.kafka.client import connection
 from askance.stream.kafka.documents import dead
-from askance.stream.kafka.membership import TROUBLE, Membership
+from askance.stream.kafka.membership import Membership
 from askance.stream.kafka.produce import Outgoing, send
 from askance.stream.kafka.topics import partition_counts
+from askance.stream.kafka.trouble import TROUBLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

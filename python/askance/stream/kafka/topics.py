@@ -11,9 +11,7 @@ from askance.errors import StreamError
 from askance.stream.kafka.client import connection, explained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from aiokafka import TopicPartition
+    from collections.abc import Iterable
 
     from askance.config import KafkaConfig
 
@@ -81,18 +79,3 @@ async def partition_counts(config: KafkaConfig, topics: Iterable[str]) -> dict[s
         if error is not NoError:
             raise error(name)
     return {name: len(topic["partitions"]) for name, topic in described.items()}
-
-
-async def committed_offsets(
-    config: KafkaConfig, group: str, partitions: Sequence[TopicPartition]
-) -> dict[TopicPartition, int]:
-    """What the group has committed by now; a partition of which it never committed anything is missing."""
-    if not partitions:
-        return {}
-    admin = AIOKafkaAdminClient(**connection(config))
-    try:
-        await admin.start()
-        found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
-    finally:
-        await admin.close()
-    return {tp: where.offset for tp, where in found.items() if where.offset >= 0}
