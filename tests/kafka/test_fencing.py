@@ -197,3 +197,18 @@ async def test_what_was_fetched_before_a_rebalance_is_refused_after_it(servers: 
 
             assert await first.deliver(delivery_of(early, b"too late")) == []
     assert await read(servers, config.predictions) == []
+
+
+async def test_a_fetch_that_began_before_a_rebalance_takes_nothing_after_it(servers: str) -> None:
+    """What it took under the new lease would be refused, and never be fetched again."""
+    config = await filled(servers, "exactly_once")
+    async with member(config) as first:
+        everything = {record.coordinates for record in await fetch(first, PARTITIONS * RECORDS)}
+        waiting = asyncio.create_task(first.fetch(max_records=1000, max_wait_seconds=60))
+        async with member(config) as second, asyncio.timeout(60):
+            assert await waiting == []
+            found = set()
+            while found != everything:
+                for stream in (first, second):
+                    records = await stream.fetch(max_records=1000, max_wait_seconds=0.1)
+                    found |= {record.coordinates for record in records}
