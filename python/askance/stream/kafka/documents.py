@@ -17,8 +17,9 @@ from askance.codec import encode_query
 from askance.records import Coordinates, Record
 from askance.stream.kafka.letters import dead
 from askance.stream.kafka.membership import Membership
+from askance.stream.kafka.offsets import committed_offsets
 from askance.stream.kafka.produce import Outgoing, send
-from askance.stream.kafka.topics import committed_offsets, partition_counts
+from askance.stream.kafka.topics import partition_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -18,11 +18,11 @@ import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError
 
 from askance.errors import StreamError
 from askance.stream.kafka.client import connection, explained
 from askance.stream.kafka.faults import TROUBLE, is_fatal, translated
+from askance.stream.kafka.offsets import commit
 from askance.stream.kafka.produce import producer, stop
 from askance.stream.kafka.topics import partition_counts
 from askance.stream.kafka.watchdog import Watchdog
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from askance.telemetry import Telemetry
 
 _logger = logging.getLogger(__name__)
-
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 10.0
 # A hung connection is no progress: closing is given up after so long, and the remains are left to the garbage.
@@ -82,6 +81,7 @@ class Membership:
         self._shared: AIOKafkaProducer | None = None
         self._producers: dict[TopicPartition, AIOKafkaProducer] = {}
         self._ready = asyncio.Event()
+        self._fetch: asyncio.Task[Any] | None = None
         self._trouble: BaseException | None = None
         self._pause = _FIRST_PAUSE_SECONDS
         self._generation = 0
@@ -126,7 +126,7 @@ class Membership:
     def fail(self, exc: BaseException) -> None:
         """Note a failure: the next `poll` builds everything anew. Raises `StreamError` when that could not help."""
         if is_fatal(exc):
-            raise self._translated(exc) from exc
+            raise translated(exc, self._config.bootstrap.servers) from exc
         if not isinstance(exc, TROUBLE):
             raise exc
         self._in_trouble(exc)
@@ -137,10 +137,7 @@ class Membership:
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit as the member that the group knows; raises `CommitFailedError` once it does not know this one."""
-        # aiokafka goes on without a generation when it was evicted, and an empty group takes a commit from anybody.
-        if self.consumer._coordinator.generation != self._generation:  # noqa: SLF001 - not told in another way
-            raise CommitFailedError
-        await self.consumer.commit(dict(offsets))
+        await commit(self.consumer, self._generation, offsets)
 
     async def in_time(self, *work: Awaitable[None]) -> list[BaseException | None]:
         """What came of each: None, or what it raised; what takes longer than a stall has failed."""
@@ -157,12 +154,11 @@ class Membership:
             await self._build()
         except TROUBLE as exc:
             await self._close()
-            raise self._translated(exc) from exc
+            raise translated(exc, self._config.bootstrap.servers) from exc
 
     async def aclose(self) -> None:
         """Leave the group, after whatever is being made durable."""
-        async with self.holding:
-            await self._close()
+        await self._close()
         self._watchdog.ends()
 
     async def poll(self, *, max_records: int, max_wait_seconds: float) -> Poll:
@@ -181,8 +177,7 @@ class Membership:
                 self._watchdog.check_assignment()
                 return nothing
             lease = self.lease
-            wait_ms = max(1, int(max_wait_seconds * 1000))
-            records = await self.consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
+            records = await self._fetched(max_records, max_wait_seconds)
             if not records:
                 await self._watchdog.check_lag(self.consumer)
         except TROUBLE as exc:
@@ -193,29 +188,55 @@ class Membership:
         self._watchdog.fetched(self.consumer, records)
         return Poll(records, lease)
 
-    async def revoked(self) -> None:
+    async def _fetched(self, max_records: int, max_wait_seconds: float) -> Mapping[TopicPartition, Sequence[Any]]:
+        """The next records, or none once a rebalance begins.
+
+        aiokafka itself would wait through the rebalance and might then take records, and their place in the stream with
+        them, under the new assignment, before `prepare` has set the positions; nobody would ever process them.
+        """
+        wait_ms = max(1, int(max_wait_seconds * 1000))
+        fetch = self._fetch = asyncio.create_task(self.consumer.getmany(timeout_ms=wait_ms, max_records=max_records))
+        try:
+            await asyncio.wait({fetch})
+        finally:
+            fetch.cancel()
+        return {} if fetch.cancelled() else fetch.result()
+
+    async def revoked(self, consumer: AIOKafkaConsumer) -> None:
         """Finish what is being made durable, then end the lease; a rebalance takes every partition away."""
+        if self._consumer is not consumer:
+            return
         self._ready.clear()
         self._watchdog.awaits("the group shares out its partitions anew")
+        if self._fetch is not None:
+            self._fetch.cancel()
         async with self.holding:
+            # A consumer that is being closed has no part any more in what was built since.
+            if self._consumer is not consumer:
+                return
             self.lease += 1
             producers, self._producers = self._producers, {}
         await asyncio.gather(*(stop(client) for client in producers.values()), return_exceptions=True)
 
-    async def assigned(self, partitions: Iterable[TopicPartition]) -> None:
+    async def assigned(self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
         """Fence former owners, then begin where they have verifiably ended."""
+        if self._consumer is not consumer:
+            return
         partitions = list(partitions)
-        self._generation = self.consumer._coordinator.generation  # noqa: SLF001 - see `commit`
+        self._generation = self.consumer._coordinator.generation  # noqa: SLF001 - not told in another way
+        trouble: BaseException | None = None
         try:
             if self._transactional:
                 await asyncio.gather(*(self._fence(tp) for tp in partitions))
-            await self._prepare(self.consumer, partitions)
-        except (*TROUBLE, StreamError) as exc:
-            # Raising here would only be logged by aiokafka: the next `poll` does.
-            self._in_trouble(exc)
-        else:
-            self._watchdog.works()
-        self._ready.set()
+            await self._prepare(consumer, partitions)
+        except Exception as exc:  # noqa: BLE001 - raising here would only be logged by aiokafka: the next `poll` does
+            trouble = exc
+        if self._consumer is consumer:
+            if trouble is not None:
+                self._in_trouble(self._trouble or trouble)
+            elif self._trouble is None:
+                self._watchdog.works()
+            self._ready.set()
 
     async def _fence(self, tp: TopicPartition) -> None:
         client = producer(self._config, f"{self._group}-{tp.topic}-{tp.partition}")
@@ -241,14 +262,16 @@ class Membership:
             rebalance_timeout_ms=config.rebalance.timeout.ms,
             max_partition_fetch_bytes=_FETCH_BYTES,
         )
-        self._consumer.subscribe(self._topics, listener=_Listener(self))
+        self._consumer.subscribe(self._topics, listener=_Listener(self, self._consumer))
         await self._consumer.start()
         self._watchdog.restarts()
 
     async def _close(self) -> None:
-        self.lease += 1
-        self._ready.clear()
-        consumer, self._consumer = self._consumer, None
+        # What is being made durable may end, nothing more begins; a rebalance that waits for it must not be waited for.
+        async with self.holding:
+            self.lease += 1
+            self._ready.clear()
+            consumer, self._consumer = self._consumer, None
         # The consumer first: as long as it runs it may be assigned partitions, and start producers for them.
         if consumer is not None:
             await _within(_CLOSE_SECONDS, consumer.stop())
@@ -260,8 +283,7 @@ class Membership:
         """One attempt, so that whoever polls comes round; what it fails with is the next one's cause."""
         _logger.warning("the connection to Kafka is built anew: %s", self._trouble and explained(self._trouble))
         self._telemetry.rebuilds.inc()
-        async with self.holding:
-            await self._close()
+        await self._close()
         try:
             async with asyncio.timeout(self._config.rebalance.timeout.ms / 1000):
                 await self._build()
@@ -272,9 +294,6 @@ class Membership:
         else:
             self._pause = _FIRST_PAUSE_SECONDS
 
-    def _translated(self, exc: BaseException) -> StreamError:
-        return translated(exc, self._config.bootstrap.servers)
-
 
 async def _within(seconds: float, *closing: Awaitable[None]) -> None:
     with contextlib.suppress(TimeoutError):
@@ -283,11 +302,12 @@ async def _within(seconds: float, *closing: Awaitable[None]) -> None:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is not typed
-    def __init__(self, membership: Membership) -> None:
+    def __init__(self, membership: Membership, consumer: AIOKafkaConsumer) -> None:
         self._membership = membership
+        self._consumer = consumer
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - theirs
-        await self._membership.revoked()
+        await self._membership.revoked(self._consumer)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        await self._membership.assigned(assigned)
+        await self._membership.assigned(self._consumer, assigned)

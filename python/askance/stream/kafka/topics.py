@@ -13,8 +13,6 @@ from askance.stream.kafka.client import connection, explained
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from aiokafka import TopicPartition
-
     from askance.config import KafkaConfig
 
 _LARGEST_RECORD_BYTES = 16 * 1024 * 1024
@@ -103,18 +101,3 @@ async def partition_counts(config: KafkaConfig, topics: Iterable[str]) -> dict[s
         if error is not NoError:
             raise error(name)
     return {name: len(topic["partitions"]) for name, topic in described.items()}
-
-
-async def committed_offsets(
-    config: KafkaConfig, group: str, partitions: Sequence[TopicPartition]
-) -> dict[TopicPartition, int]:
-    """What the group has committed by now; a partition of which it never committed anything is missing."""
-    if not partitions:
-        return {}
-    admin = AIOKafkaAdminClient(**connection(config))
-    try:
-        await admin.start()
-        found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
-    finally:
-        await admin.close()
-    return {tp: where.offset for tp, where in found.items() if where.offset >= 0}
