@@ -147,6 +147,14 @@ class Order(msgspec.Struct, frozen=True):
     teacher: str = ""
     run: int = 0
     caps: Caps = Caps()
+    key: str | None = None
+    """The teacher's `key`: a text that was answered under it is not paid for again. None: every query is asked."""
+    alike: float | None = None
+    """From which likeness in [0, 1] on a document ends with its near-duplicate's label; None: it is asked itself."""
+    batch: int | None = None
+    """The batch that the calls are to be made in; None: each is made by itself."""
+    audit_share: float = 0.0
+    """Part of the near-duplicates' labels that is asked for all the same, to see how often they are wrong."""
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -157,6 +165,8 @@ class Reservation(msgspec.Struct, frozen=True):
     """Whether queries are left that may be asked, now or later."""
     capped: str | None = None
     """Which cap leaves no room for another call, in words."""
+    copied: int = 0
+    """How many queries ended without a call, with the label of another that is like them."""
 
 
 class Again(msgspec.Struct, frozen=True):
@@ -179,6 +189,8 @@ class Settlement(msgspec.Struct, frozen=True):
     error: str | None = None
     audits: tuple[Coordinates, ...] = ()
     """Labels that are to be asked for again, to see how far the teacher agrees with itself."""
+    audit_share: float = 0.0
+    """The same for the labels of near-duplicates that waited for this call, as a part of them."""
     audited: tuple[str | None, str | None] | None = None
     """Of an audit: its label and, where it has none, why."""
 
@@ -190,6 +202,10 @@ class Audit(msgspec.Struct, frozen=True):
     again: str
     confidence: float | None
     confidence_source: str | None
+    teacher: str = ""
+    """Who gave the first."""
+    is_copy: bool = False
+    """Whether the first is a near-duplicate's label, and the second the only one that was asked for."""
 
 
 class SpendRow(msgspec.Struct, frozen=True):

@@ -95,6 +95,13 @@ class Teacher(Protocol):
     def documents_per_call(self) -> int:
         """How many queries a call may be about."""
 
+    @property
+    def key(self) -> str | None:
+        """The model and the digest of its prompt: what an answer to a text depends on beside the text.
+
+        None: an answer is about its document alone, and is never reused for another with the same text.
+        """
+
     def worst(self, queries: Sequence[Query]) -> Spend:
         """What a call about these may cost at most. Pure and fast: it runs inside the ledger's transaction."""
 
@@ -127,14 +134,19 @@ class Ledger(Protocol):
     def reserve(self, order: Order, worst: Callable[[Sequence[Query]], Spend]) -> Reservation:
         """Take pending queries, oldest first, in calls that are counted at their worst, before anyone asks.
 
-        No call is handed out that would take a cap over its limit if it came to the worst; in one transaction.
+        No call is handed out that would take a cap over its limit if it came to the worst; in one transaction. A query
+        whose text was answered under the order's `key`, or is being asked, is not handed out: it ends with that label.
         """
 
     def release(self, calls: Sequence[Call]) -> None:
         """Undo reservations that were certainly not sent, or were turned away unread (`TeacherError`)."""
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Write down how calls ended, all or none: their labels, what is asked again, and what was spent."""
+    def settle(self, settlements: Sequence[Settlement]) -> int:
+        """Write down how calls ended, all or none: their labels, what is asked again, and what was spent.
+
+        Returns how many queries that waited for these labels have ended with them. Raises `NotUnderWayError` for what
+        can never be settled, and another `LedgerError` for what may succeed when tried again.
+        """
 
     def abandon_orphans(self) -> int:
         """Mark every query a dead process left asked as lost and its call as spent; returns how many queries."""
@@ -144,6 +156,9 @@ class Ledger(Protocol):
 
     def spend_report(self, by: str) -> Sequence[SpendRow]:
         """What was spent by `day`, `teacher`, `label` or `version`."""
+
+    def unpaid(self) -> Mapping[str, int]:
+        """How many labels cost nothing, by why."""
 
     def audits(self) -> Sequence[Audit]:
         """Every label that was asked for again, with both answers."""

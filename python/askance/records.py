@@ -125,6 +125,14 @@ class Answer(msgspec.Struct, frozen=True):
     """Why, in the teacher's words, where it was asked for them."""
 
 
+class Twin(msgspec.Struct, frozen=True):
+    """Whose label a query ended with, at no cost."""
+
+    coordinates: Coordinates
+    likeness: float | None = None
+    """Estimated Jaccard likeness of the two documents; None: they are the same text."""
+
+
 class Label(msgspec.Struct, frozen=True):
     """The teacher's answer to a query, judged; `label` is null unless `outcome` is `labelled`."""
 
@@ -134,6 +142,10 @@ class Label(msgspec.Struct, frozen=True):
     teacher: str
     answer: Answer
     latency_seconds: float
+    key: str | None = None
+    """The teacher's `key` when it was asked: model and prompt."""
+    twin: Twin | None = None
+    """None: this query was asked itself."""
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -259,3 +271,5 @@ class Judged(msgspec.Struct, frozen=True):
     status: str
     """`pending`, `asked`, or an `Outcome`."""
     label: str | None
+    is_near_copy: bool = False
+    """Whether the label is a near-duplicate's: the teacher was not asked about this document."""

@@ -52,9 +52,19 @@ def spend(connection: sqlite3.Connection, by: str) -> list[SpendRow]:
 def audits(connection: sqlite3.Connection) -> list[Audit]:
     """Every label that was asked for again, with both answers."""
     rows = connection.execute(
-        "SELECT labels.label, audits.label, labels.confidence, labels.confidence_source"
+        "SELECT labels.label, audits.label, labels.confidence, labels.confidence_source, labels.teacher,"
+        " labels.likeness IS NOT NULL"
         " FROM audits JOIN labels ON labels.query = audits.query"
         " WHERE audits.status = 'answered' AND labels.outcome = ? ORDER BY audits.query",
         (Outcome.LABELLED,),
     )
-    return [Audit(*row) for row in rows]
+    return [Audit(*rest, is_copy=bool(is_copy)) for *rest, is_copy in rows]
+
+
+def unpaid(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many labels cost nothing, by why: `same text`, `near-duplicate`."""
+    rows = connection.execute(
+        "SELECT iif(likeness IS NULL, 'same text', 'near-duplicate'), count(*)"
+        " FROM labels WHERE twin IS NOT NULL GROUP BY 1 ORDER BY 2 DESC"
+    )
+    return dict(rows.fetchall())

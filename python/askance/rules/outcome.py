@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from askance.calls import Call, Pending
+    from askance.records import Coordinates
 
 
 class Circumstances(NamedTuple):
@@ -32,6 +33,8 @@ class Circumstances(NamedTuple):
     """Whether the breaker blames failures on the server."""
     audit_share: float = 0.0
     """Part of the labels that is asked for again."""
+    key: str | None = None
+    """The teacher's `key`."""
 
 
 def judge(answer: Answer, labels: Collection[str]) -> tuple[Outcome, str | None]:
@@ -65,7 +68,10 @@ def settlement_of(call: Call, attempt: Attempt, at: Circumstances) -> Settlement
     return Settlement(
         call=call.number,
         labels=labels,
-        audits=tuple(one.coordinates for one in labels if one.label is not None and _is_audited(one, at.audit_share)),
+        audits=tuple(
+            one.coordinates for one in labels if one.label is not None and is_audited(one.coordinates, at.audit_share)
+        ),
+        audit_share=at.audit_share,
         again=tuple(end for end in ends if isinstance(end, Again)),
         charges=attempt.charges,
         error=error,
@@ -89,8 +95,9 @@ def _audited(call: Call, attempt: Attempt, at: Circumstances) -> Settlement:
     return Settlement(call=call.number, charges=attempt.charges, error=error, audited=(label, error))
 
 
-def _is_audited(label: Label, share: float) -> bool:
-    topic, partition, offset = label.coordinates
+def is_audited(coordinates: Coordinates, share: float) -> bool:
+    """Whether a label belongs to the `share` that is asked for again, whoever gave it."""
+    topic, partition, offset = coordinates
     return share > 0.0 and text_uniform(f"{topic}/{partition}/{offset}", purpose="audit") < share
 
 
@@ -118,4 +125,5 @@ def _label(one: Pending, answer: Answer, outcome: Outcome, label: str | None, at
         teacher=answer.teacher or at.teacher,
         answer=answer,
         latency_seconds=at.seconds,
+        key=at.key,
     )
