@@ -217,3 +217,47 @@ class SpendRow(msgspec.Struct, frozen=True):
     prompt_tokens: int
     completion_tokens: int
     nanos: int
+
+
+class BatchStatus(StrEnum):
+    """Where the ledger has a batch."""
+
+    RESERVED = "reserved"
+    """Its calls are reserved; whether the provider has it is not known."""
+    SUBMITTED = "submitted"
+    ENDED = "ended"
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Calls that are made together through a provider's batch API, as the ledger knows them."""
+
+    number: int
+    token: str
+    """On the disk before anything is sent, and sent along: what the provider's batch is found by."""
+    teacher: str
+    id: str | None
+    """The provider's name for it."""
+    status: BatchStatus
+    open_calls: int
+    """Of its calls, not settled yet."""
+    calls: int
+    error: str | None = None
+
+
+class BatchState(msgspec.Struct, frozen=True):
+    """How far the provider is with a batch; `status` in its own words."""
+
+    status: str
+    has_ended: bool
+    done: int
+    total: int
+    error: str | None = None
+
+
+class Line(msgspec.Struct, frozen=True):
+    """What a batch says of one call."""
+
+    call: int
+    attempt: Attempt | None
+    """None: it was turned away unread, for a reason that every call would meet."""
+    error: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from askance.calls import (
         Attempt,
         Audit,
+        Batch,
+        BatchState,
+        BatchStatus,
         Call,
         Charge,
+        Line,
         Order,
         Reservation,
         Settlement,
@@ -119,6 +123,32 @@ class Teacher(Protocol):
         """Let go of connections."""
 
 
+class BatchTeacher(Protocol):
+    """A teacher that is asked through a batch API: answers come hours later, to whichever process asks for them."""
+
+    @property
+    def teacher(self) -> Teacher:
+        """The same, asked call by call: its name, key and worst prices, at the batch's price."""
+
+    async def submit(self, token: str, calls: Sequence[Call]) -> str:
+        """Send the calls as one batch that carries the token; its identifier. Raises `TeacherError`."""
+
+    async def find(self, token: str) -> str | None:
+        """The identifier of the batch that carries the token, None if there is none. Raises `TeacherError`."""
+
+    async def state(self, identifier: str) -> BatchState:
+        """How far it is. Raises `TeacherError`."""
+
+    def lines(self, identifier: str, documents: Mapping[int, int]) -> AsyncIterator[Line]:
+        """What came of each call that the batch speaks of, in any order. Raises `TeacherError`.
+
+        `documents` says of each call's number how many queries it is about; calls it does not know are passed over.
+        """
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+
+
 class Ledger(Protocol):
     """The durable store of queries and labels. Blocking; each worker has its own and calls it off the event loop."""
 
@@ -150,6 +180,18 @@ class Ledger(Protocol):
 
     def abandon_orphans(self) -> int:
         """Mark every query a dead process left asked as lost and its call as spent; returns how many queries."""
+
+    def begin_batch(self, token: str, teacher: str) -> int:
+        """The number of a new batch, for `Order.batch`."""
+
+    def batches(self) -> Sequence[Batch]:
+        """Every batch, oldest first."""
+
+    def batch_calls(self, number: int) -> Sequence[Call]:
+        """The calls of a batch that are not settled yet."""
+
+    def update_batch(self, number: int, status: BatchStatus, *, id: str | None = None, error: str | None = None) -> None:
+        """Keep what is known of a batch now."""
 
     def spent(self, period: str = "total") -> Spend:
         """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""

@@ -143,7 +143,7 @@ class Label(msgspec.Struct, frozen=True):
     answer: Answer
     latency_seconds: float
     key: str | None = None
-    """The teacher's `key` when it was asked: model and prompt."""
+    """Of a label on its way through a topic: the teacher's `key` when it was asked. The ledger takes it from the call."""
     twin: Twin | None = None
     """None: this query was asked itself."""
 

@@ -157,9 +157,7 @@ def end_twins(connection: sqlite3.Connection, number: int, audit_share: float) -
     if status in ("pending", "asked"):
         return 0
     if status != Outcome.LABELLED:
-        connection.execute(
-            "UPDATE queries SET twin = NULL, likeness = NULL WHERE twin = ? AND status = 'pending'", (number,)
-        )
+        let_go(connection, number)
         return 0
     waiting = connection.execute(
         'SELECT number, likeness, topic, partition, "offset" FROM queries WHERE twin = ? AND status = \'pending\'',
@@ -187,8 +185,15 @@ def end_twins(connection: sqlite3.Connection, number: int, audit_share: float) -
     return len(waiting)
 
 
-def let_go(connection: sqlite3.Connection, condition: str) -> None:
-    """Let no query of ours wait for one that this worker may not ask; `condition` says which it may."""
+def let_go(connection: sqlite3.Connection, number: int) -> None:
+    """Let nobody wait for this one any more."""
+    connection.execute(
+        "UPDATE queries SET twin = NULL, likeness = NULL WHERE twin = ? AND status = 'pending'", (number,)
+    )
+
+
+def let_go_of_others(connection: sqlite3.Connection, condition: str) -> None:
+    """Let nobody wait for a query that this worker may not ask; `condition` says which it may."""
     connection.execute(
         "UPDATE queries SET twin = NULL, likeness = NULL WHERE twin IS NOT NULL AND status = 'pending'"
         f" AND twin IN (SELECT number FROM queries WHERE status = 'pending' AND NOT (1{condition}))"  # noqa: S608 - ours

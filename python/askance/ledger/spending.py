@@ -35,6 +35,7 @@ _BY_KEY = 'topic = ? AND partition = ? AND "offset" = ?'
 _BY_COORDINATES = f"{_BY_KEY} AND status = 'asked' AND call = ?"
 # Copies make room for others to be asked: so often at most is the ledger searched for those in one reservation.
 _ROUNDS = 8
+_WINDOW = 250
 
 
 def reserve(
@@ -48,8 +49,6 @@ def reserve(
 
     `condition` is SQL (" AND …") that narrows what may be taken. What need not be paid for, the `sieve` takes out.
     """
-    if condition:
-        let_go(connection, condition)
     day = datetime.fromtimestamp(order.now, UTC).date().isoformat()
     periods = (("run", f"run {order.run}", order.caps.run), ("day", f"day {day}", order.caps.day))
     purse = _Purse(connection, [*periods, ("total", "total", order.caps.total)])
@@ -121,6 +120,9 @@ def settle(connection: sqlite3.Connection, settlement: Settlement, *, strict: bo
         ).rowcount
         if changed != 1 and strict:
             raise NotUnderWayError(_not_under_way(again.coordinates))
+        if not strict and (number := number_of(connection, again.coordinates)) is not None:
+            # Perhaps it is another worker's to ask again: whoever waits for it looks for a twin anew.
+            let_go(connection, number)
     connection.executemany(
         f"INSERT INTO audits (query) SELECT number FROM queries WHERE {_BY_KEY} ON CONFLICT DO NOTHING",  # noqa: S608 - a constant
         settlement.audits,
@@ -155,7 +157,7 @@ def write_label(
     connection.execute(
         "INSERT INTO labels (query, outcome, label, raw, confidence, confidence_source, error, prompt_tokens,"
         " completion_tokens, rationale, teacher, latency_seconds, call, published, key, twin, likeness)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, coalesce(?, (SELECT key FROM calls WHERE number = ?)), ?, ?)",
         (
             row[0],
             label.outcome,
@@ -172,6 +174,7 @@ def write_label(
             call,
             published,
             label.key,
+            call,
             None if label.twin is None else number_of(connection, label.twin.coordinates) or row[0],
             None if label.twin is None else label.twin.likeness,
         ),
@@ -273,8 +276,8 @@ def _candidates(
         found = connection.execute(_AGAIN.format(condition=condition), (order.now, retries))
         rows = [_row(*each) for each in found.fetchall()]
     copied, last = 0, -1
-    for _ in range(_ROUNDS):
-        found = connection.execute(_FIRST.format(condition=condition), (last, most - len(rows) if last >= 0 else most))
+    for n in range(_ROUNDS):
+        found = connection.execute(_FIRST.format(condition=condition), (last, most if n == 0 else max(most, _WINDOW)))
         first = [_row(*each) for each in found.fetchall()]
         fresh, ended = sieve.sift(connection, order, first, condition)
         rows, copied = rows + fresh, copied + ended

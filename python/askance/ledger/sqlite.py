@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from askance.calls import Reservation, TeacherState
 from askance.errors import LedgerError
-from askance.ledger import reports, spending
+from askance.ledger import batches, reports, spending
 from askance.ledger.reuse import Sieve
 from askance.ledger.schema import connect, transaction
 from askance.ledger.spending import QUERY_COLUMNS
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from askance.calls import Audit, Call, Order, Settlement, Spend, SpendRow
+    from askance.calls import Audit, Batch, BatchStatus, Call, Order, Settlement, Spend, SpendRow
     from askance.records import Position, Query, Tally
 
 
@@ -163,6 +163,28 @@ class SqliteLedger:
         """Mark every query a dead process left asked as lost, and its call as spent; returns how many queries."""
         with self._writing() as connection:
             return spending.abandon(connection)
+
+    def begin_batch(self, token: str, teacher: str) -> int:
+        """The number of a new batch; `token` is what the provider's batch will be found by."""
+        with self._writing() as connection:
+            return batches.begin(connection, token, teacher)
+
+    def batches(self) -> list[Batch]:
+        """Every batch, oldest first."""
+        with self._reading() as connection:
+            return batches.read(connection)
+
+    def batch_calls(self, number: int) -> list[Call]:
+        """The calls of a batch that are not settled yet."""
+        with self._reading() as connection:
+            return batches.calls(connection, number)
+
+    def update_batch(
+        self, number: int, status: BatchStatus, *, id: str | None = None, error: str | None = None
+    ) -> None:
+        """Keep what is known of a batch now."""
+        with self._writing() as connection:
+            batches.update(connection, number, status, id, error)
 
     def spent(self, period: str = "total") -> Spend:
         """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from askance.ledger import spending
+from askance.ledger import reuse, spending
 from askance.ledger.spending import QUERY_COLUMNS
 from askance.ledger.sqlite import SqliteLedger, query_row
 from askance.records import Answer, Coordinates, Label, Outcome, Query, Settled, Twin
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from askance.calls import Settlement
+    from askance.calls import Order, Reservation, Settlement, Spend
 
 
 class ViewLedger(SqliteLedger):
@@ -30,6 +30,8 @@ class ViewLedger(SqliteLedger):
     lanes: int = 1
     owned: frozenset[int] = frozenset()
     """The lanes whose queries `reserve` may take: those the group has assigned to this worker, once caught up."""
+    _seen: frozenset[int] | None = None
+    """The lanes that were owned at the last reservation."""
 
     def offsets(self) -> dict[tuple[str, int], int]:
         """By (topic, partition): the next offset to read."""
@@ -56,6 +58,15 @@ class ViewLedger(SqliteLedger):
                 " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
                 [(*key, offset) for key, offset in offsets.items()],
             )
+
+    def reserve(self, order: Order, worst: Callable[[Sequence[Query]], Spend]) -> Reservation:
+        """Like `SqliteLedger.reserve`, of the owned lanes only."""
+        owned = self.owned
+        if owned != self._seen:
+            with self._writing() as connection:
+                reuse.let_go_of_others(connection, self._condition())
+            self._seen = owned
+        return super().reserve(order, worst)
 
     def _condition(self) -> str:
         """Of the owned lanes only."""

@@ -33,8 +33,6 @@ class Circumstances(NamedTuple):
     """Whether the breaker blames failures on the server."""
     audit_share: float = 0.0
     """Part of the labels that is asked for again."""
-    key: str | None = None
-    """The teacher's `key`."""
 
 
 def judge(answer: Answer, labels: Collection[str]) -> tuple[Outcome, str | None]:
@@ -125,5 +123,4 @@ def _label(one: Pending, answer: Answer, outcome: Outcome, label: str | None, at
         teacher=answer.teacher or at.teacher,
         answer=answer,
         latency_seconds=at.seconds,
-        key=at.key,
     )

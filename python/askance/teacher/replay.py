@@ -75,6 +75,10 @@ class ReplayTeacher:
         """One."""
         return 1
 
+    @property
+    def key(self) -> None:
+        """None: what was recorded is about a document, not its text."""
+
     def worst(self, queries: Sequence[Query]) -> Spend:  # noqa: ARG002 - the protocol's argument
         """A call, and nothing to pay."""
         return Spend(calls=1)
