@@ -222,8 +222,11 @@ class ScriptedTeacher:
     def worst(self, queries: Sequence[Query]) -> Spend:
         return Spend(1, 100 * len(queries), 1000 * len(queries))
 
-    def expected(self, queries: Sequence[Query]) -> Charge:
-        return Charge("scripted", 1, prompt_tokens=10 * len(queries), nanos=100 * len(queries))
+    def expected(self, queries: Sequence[Query]) -> tuple[Charge, ...]:
+        return (Charge("scripted", 1, prompt_tokens=10 * len(queries), nanos=100 * len(queries)),)
+
+    async def audit(self, queries: Sequence[Query]) -> Attempt:
+        return await self.ask(queries)
 
     async def ask(self, queries: Sequence[Query]) -> Attempt:
         self.asked.update(query.document_id for query in queries)

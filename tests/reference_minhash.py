@@ -1,4 +1,4 @@
-"""The signatures again, slow and obvious, from the contract in `_kernel.pyi` alone: what the kernel is checked against."""
+"""The signatures again, slow and obvious, from the contract in `_kernel.pyi` alone; the kernel is checked against them."""
 
 from tests.reference_features import mix, ngram_hash, words
 

@@ -95,9 +95,12 @@ class Charge(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """What one call came to: an answer for each of its queries, in order, or a `fault`."""
+    """What one call came to: an answer for each of its queries, in order, or a `fault`.
 
-    answers: tuple[Answer, ...] = ()
+    Where there are both, a query whose answer is None met the fault, and the others are answered.
+    """
+
+    answers: tuple[Answer | None, ...] = ()
     fault: Fault | None = None
     error: str | None = None
     charges: tuple[Charge, ...] | None = None
@@ -204,8 +207,8 @@ class Audit(msgspec.Struct, frozen=True):
     confidence_source: str | None
     teacher: str = ""
     """Who gave the first."""
-    is_copy: bool = False
-    """Whether the first is a near-duplicate's label, and the second the only one that was asked for."""
+    likeness: float | None = None
+    """Where the first is a near-duplicate's label, how alike it is; the second alone was asked for."""
 
 
 class SpendRow(msgspec.Struct, frozen=True):

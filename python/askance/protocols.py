@@ -30,14 +30,17 @@ if TYPE_CHECKING:
     from askance.manifest import Manifest
     from askance.records import (
         Delivery,
+        HumanAnswer,
         Judged,
         LabelCounts,
         Labelled,
         Position,
         Progress,
         Query,
+        Question,
         Record,
         Settled,
+        Taken,
         Tally,
     )
 
@@ -109,8 +112,8 @@ class Teacher(Protocol):
     def worst(self, queries: Sequence[Query]) -> Spend:
         """What a call about these may cost at most. Pure and fast: it runs inside the ledger's transaction."""
 
-    def expected(self, queries: Sequence[Query]) -> Charge:
-        """What a call about these is likely to cost, for forecasts only."""
+    def expected(self, queries: Sequence[Query]) -> tuple[Charge, ...]:
+        """What a call about these is likely to cost each teacher that has a part in it, for forecasts only."""
 
     async def ask(self, queries: Sequence[Query]) -> Attempt:
         """One call, never made again from in here: an answer for each query, in order, or a fault.
@@ -118,6 +121,9 @@ class Teacher(Protocol):
         Raises `TeacherError` only when no query can be answered any more (credentials, unknown model); then nothing
         was spent.
         """
+
+    async def audit(self, queries: Sequence[Query]) -> Attempt:
+        """Like `ask`, of the teacher that is trusted most: its answer is compared with the one that was given."""
 
     async def aclose(self) -> None:
         """Let go of connections."""
@@ -190,7 +196,9 @@ class Ledger(Protocol):
     def batch_calls(self, number: int) -> Sequence[Call]:
         """The calls of a batch that are not settled yet."""
 
-    def update_batch(self, number: int, status: BatchStatus, *, id: str | None = None, error: str | None = None) -> None:
+    def update_batch(
+        self, number: int, status: BatchStatus, *, identifier: str | None = None, error: str | None = None
+    ) -> None:
         """Keep what is known of a batch now."""
 
     def spent(self, period: str = "total") -> Spend:
@@ -198,6 +206,15 @@ class Ledger(Protocol):
 
     def spend_report(self, by: str) -> Sequence[SpendRow]:
         """What was spent by `day`, `teacher`, `label` or `version`."""
+
+    def evidence(self, teacher: str) -> Sequence[Audit]:
+        """Every answer of a cascade's first teacher that the second was asked for too."""
+
+    def questions(self, *, below: float | None, limit: int) -> Sequence[Question]:
+        """Queries that people may answer: without a label or, with `below`, with one that is less sure."""
+
+    def take(self, answers: Sequence[HumanAnswer]) -> Sequence[Taken]:
+        """Write down what people said, all or none, at no cost; what was done with each. Once or often is the same."""
 
     def unpaid(self) -> Mapping[str, int]:
         """How many labels cost nothing, by why."""

@@ -3,7 +3,6 @@
 Run from the repository's root after a change of the contract: `python -m tests.golden.make_minhash`.
 """
 
-import json
 from pathlib import Path
 
 from tests.golden.make_features import TEXTS, lines

@@ -150,12 +150,16 @@ def test_near_duplicates_wait_and_are_recorded_with_their_likeness(ledger: Sqlit
     assert 0.6 <= copy[6] < 1.0
     assert same_words[6] == 1.0, "alike in all words, and still another text"
     assert ledger.unpaid() == {"near-duplicate": 2}
-    assert [row.is_near_copy for row in ledger.judged()] == [False, True, False, True]
+    assert [row.likeness is None for row in ledger.judged()] == [True, False, True, False]
     end(ledger, calls[1])
     audits = reserve(ledger)
     assert offsets(audits) == [1, 3], "copies are audited as what is paid for is"
-    ledger.settle([Settlement(audits[0].number, audited=("no", None)), Settlement(audits[1].number, audited=("yes", None))])
-    assert [(one.first, one.again, one.is_copy) for one in ledger.audits()] == [("yes", "no", True), ("yes", "yes", True)]
+    for audit, word in zip(audits, ("no", "yes"), strict=True):
+        ledger.settle([Settlement(audit.number, audited=(word, None))])
+    assert [(one.first, one.again, one.likeness) for one in ledger.audits()] == [
+        ("yes", "no", copy[6]),
+        ("yes", "yes", 1.0),
+    ]
 
 
 def test_below_the_threshold_or_without_one_they_are_asked(ledger: SqliteLedger) -> None:
@@ -217,7 +221,8 @@ def test_on_kafka_another_workers_answer_is_reused_and_the_copy_is_published(tmp
 def test_on_kafka_nobody_waits_for_a_lane_that_was_taken_away(tmp_path: Path) -> None:
     ledger = ViewLedger(tmp_path / "view.db")
     ledger.lanes, ledger.owned = 2, frozenset({0, 1})
-    ledger.ingest([Query(Coordinates("t", n, 0), "d", "one text", None, None, 1.0, 1.0, None, 0) for n in (0, 1)], [], {})
+    two = [msgspec.structs.replace(query(0, "one text"), coordinates=Coordinates("t", n, 0)) for n in (0, 1)]
+    ledger.ingest(two, [], {})
     (call,) = reserve(ledger)
     ledger.settle([Settlement(call.number, again=(Again(call.queries[0].coordinates, ORDER.now, 1.0, 0),))])
     ledger.owned = frozenset({1})

@@ -160,7 +160,7 @@ def end_twins(connection: sqlite3.Connection, number: int, audit_share: float) -
         let_go(connection, number)
         return 0
     waiting = connection.execute(
-        'SELECT number, likeness, topic, partition, "offset" FROM queries WHERE twin = ? AND status = \'pending\'',
+        "SELECT number, likeness, topic, partition, \"offset\" FROM queries WHERE twin = ? AND status = 'pending'",
         (number,),
     ).fetchall()
     # A near-duplicate's confidence is unknown: the teacher has not seen it.
@@ -196,7 +196,7 @@ def let_go_of_others(connection: sqlite3.Connection, condition: str) -> None:
     """Let nobody wait for a query that this worker may not ask; `condition` says which it may."""
     connection.execute(
         "UPDATE queries SET twin = NULL, likeness = NULL WHERE twin IS NOT NULL AND status = 'pending'"
-        f" AND twin IN (SELECT number FROM queries WHERE status = 'pending' AND NOT (1{condition}))"  # noqa: S608 - ours
+        f" AND twin IN (SELECT number FROM queries WHERE status = 'pending' AND NOT (1{condition}))"
     )
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from askance.calls import Call, Charge, Pending, Reservation, Spend
 from askance.errors import NotUnderWayError
+from askance.ledger.people import take
 from askance.ledger.reuse import Sieve, end_twins, let_go, remember
-from askance.records import Coordinates, Outcome, Query
+from askance.records import HUMAN, Coordinates, HumanAnswer, Outcome, Query
 
 if TYPE_CHECKING:
     import sqlite3
@@ -86,7 +87,8 @@ def reserve(
 def settle(connection: sqlite3.Connection, settlement: Settlement, *, strict: bool = True) -> int:
     """Count a call at what it came to, write its labels down and give back what is to be asked again.
 
-    Returns how many queries that waited for these labels have ended with them. A query that is not under way in this call is an error or, if not `strict`, left as it is.
+    Returns how many queries that waited for these labels have ended with them. A query that is not
+    under way in this call is an error or, if not `strict`, left as it is.
     """
     row = connection.execute(
         "SELECT run, day, teacher, calls, tokens, nanos FROM calls WHERE number = ? AND status = 'open'",
@@ -151,13 +153,18 @@ def write_label(
     row = connection.execute(
         'SELECT number, status, call FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?', label.coordinates
     ).fetchone()
+    if published and label.teacher == HUMAN and row is not None and row[1] not in ("asked", "pending"):
+        (text,) = connection.execute("SELECT text FROM queries WHERE number = ?", row[:1]).fetchone()
+        take(connection, HumanAnswer(label.coordinates, text, label.answer.raw or "", label.label))
+        return None
     if row is None or row[1] not in ("asked", "pending") or (not published and row[1:] != ("asked", call)):
         return None
     answer = label.answer
     connection.execute(
         "INSERT INTO labels (query, outcome, label, raw, confidence, confidence_source, error, prompt_tokens,"
         " completion_tokens, rationale, teacher, latency_seconds, call, published, key, twin, likeness)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, coalesce(?, (SELECT key FROM calls WHERE number = ?)), ?, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+        " coalesce(?, (SELECT key FROM calls WHERE number = ?)), ?, ?)",
         (
             row[0],
             label.outcome,
@@ -180,6 +187,11 @@ def write_label(
         ),
     )
     connection.execute("UPDATE queries SET status = ?, twin = NULL WHERE number = ?", (label.outcome, row[0]))
+    if (first := answer.overruled) is not None:
+        connection.execute(
+            "INSERT OR REPLACE INTO escalations VALUES (?, ?, ?, ?, ?)",
+            (row[0], first.teacher or "", first.raw, first.confidence, first.confidence_source),
+        )
     if published and label.key is not None and label.twin is None:
         remember(connection, row[0])
     return end_twins(connection, row[0], audit_share)
@@ -265,9 +277,7 @@ class _Purse:
         _add(self._connection, [key for _, key, _, _ in self._periods], self._taken)
 
 
-def _candidates(
-    connection: sqlite3.Connection, order: Order, condition: str, sieve: Sieve
-) -> tuple[list[Row], int]:
+def _candidates(connection: sqlite3.Connection, order: Order, condition: str, sieve: Sieve) -> tuple[list[Row], int]:
     """What may be asked now, oldest first, and how many were found that need not be."""
     most = order.calls * order.documents_per_call
     retries = min(order.calls, order.retries)

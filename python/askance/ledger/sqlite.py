@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from askance.calls import Reservation, TeacherState
 from askance.errors import LedgerError
-from askance.ledger import batches, reports, spending
+from askance.ledger import batches, people, reports, spending
 from askance.ledger.reuse import Sieve
 from askance.ledger.schema import connect, transaction
 from askance.ledger.spending import QUERY_COLUMNS
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from askance.calls import Audit, Batch, BatchStatus, Call, Order, Settlement, Spend, SpendRow
-    from askance.records import Position, Query, Tally
+    from askance.records import HumanAnswer, Position, Query, Question, Taken, Tally
 
 
 class SqliteLedger:
@@ -102,15 +102,12 @@ class SqliteLedger:
         with self._reading() as connection:
             rows = connection.execute(
                 'SELECT topic, partition, "offset", document_id, predicted, version, propensity, queries.confidence,'
-                " status, label, labels.likeness IS NOT NULL FROM queries LEFT JOIN labels ON labels.query = queries.number"
+                " status, label, labels.likeness FROM queries LEFT JOIN labels ON labels.query = queries.number"
                 ' WHERE "offset" >= ? ORDER BY queries.number DESC LIMIT ?',
                 (since, -1 if newest is None else newest),
             ).fetchall()
         rows.reverse()
-        return [
-            Judged(Coordinates(topic, partition, offset), *rest, is_near_copy=bool(near))
-            for topic, partition, offset, *rest, near in rows
-        ]
+        return [Judged(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
 
     def progress(self) -> dict[tuple[str, int], Progress]:
         """By (topic, partition): how far the stream is done."""
@@ -180,11 +177,11 @@ class SqliteLedger:
             return batches.calls(connection, number)
 
     def update_batch(
-        self, number: int, status: BatchStatus, *, id: str | None = None, error: str | None = None
+        self, number: int, status: BatchStatus, *, identifier: str | None = None, error: str | None = None
     ) -> None:
         """Keep what is known of a batch now."""
         with self._writing() as connection:
-            batches.update(connection, number, status, id, error)
+            batches.update(connection, number, status, identifier, error)
 
     def spent(self, period: str = "total") -> Spend:
         """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
@@ -200,6 +197,21 @@ class SqliteLedger:
         """Every label that was asked for again, with both answers."""
         with self._reading() as connection:
             return reports.audits(connection)
+
+    def evidence(self, teacher: str) -> list[Audit]:
+        """Every answer of a cascade's first teacher that the second was asked for too."""
+        with self._reading() as connection:
+            return reports.evidence(connection, teacher)
+
+    def questions(self, *, below: float | None, limit: int) -> list[Question]:
+        """Queries that people may answer: without a label or, with `below`, with one that is less sure."""
+        with self._reading() as connection:
+            return people.questions(connection, below, limit)
+
+    def take(self, answers: Sequence[HumanAnswer]) -> list[Taken]:
+        """Write down what people said, all or none; what was done with each."""
+        with self._writing() as connection:
+            return [people.take(connection, answer) for answer in answers]
 
     def unpaid(self) -> dict[str, int]:
         """How many labels cost nothing, by why."""

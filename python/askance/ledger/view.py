@@ -111,7 +111,7 @@ class ViewLedger(SqliteLedger):
 def _settled(row: tuple[Any, ...]) -> Settled:
     query = Query(Coordinates(*row[:3]), *row[3:11])
     outcome, label, teacher, latency, key, *twin, likeness = row[11:20]
-    *answer, rationale = row[20:]
+    raw, confidence, source, error, prompt_tokens, completion_tokens, rationale = row[20:]
     return Settled(
         query,
         Label(
@@ -119,7 +119,7 @@ def _settled(row: tuple[Any, ...]) -> Settled:
             outcome=Outcome(outcome),
             label=label,
             teacher=teacher or "",
-            answer=Answer(*answer, rationale=rationale),
+            answer=Answer(raw, confidence, source, error, prompt_tokens, completion_tokens, rationale=rationale),
             latency_seconds=latency or 0.0,
             key=key,
             twin=None if twin[0] is None else Twin(Coordinates(*twin), likeness),

@@ -1,7 +1,7 @@
 """When two documents are taken to be one: the same text, or shingles that are mostly the same. Pure.
 
-Near-duplicates are found by MinHash signatures cut into bands (Leskovec, Rajaraman & Ullman, Mining of Massive Datasets,
-2nd ed., section 3.4): with 32 bands of 4 components a pair of likeness J has a band in common with probability
+Near-duplicates are found by MinHash signatures cut into bands (Leskovec, Rajaraman & Ullman, Mining of Massive
+Datasets, 2nd ed., section 3.4): with 32 bands of 4 components a pair of likeness J has a band in common with probability
 1 - (1 - J^4)^32, which is 0.87 at J = 0.5, 0.99 at 0.6 and 0.9998 at 0.7; whether it is near enough is then told by the
 whole signature, to within a standard deviation of 0.044 at most.
 """
@@ -30,8 +30,10 @@ _WORDLESS = np.uint32(2**32 - 1)
 def text_hash(text: str) -> bytes:
     """16 bytes that name a text, whatever its white space and the way its characters are composed.
 
-    >>> text_hash("a  b\\n") == text_hash("a b"), text_hash("caf\\u00e9") == text_hash("cafe\\u0301"), text_hash("A")[:4]
-    (True, True, b'\\xbbU\\xc8\\x17')
+    >>> text_hash("a  b\\n") == text_hash("a b"), text_hash("caf\\u00e9") == text_hash("cafe\\u0301")
+    (True, True)
+    >>> text_hash("a") == text_hash("A")
+    False
     """
     normal = " ".join(unicodedata.normalize("NFC", text).split())
     return blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -100,7 +100,9 @@ class BatchWorker:
             if identifier is None:
                 await self._send_again(batch)
             else:
-                await asyncio.to_thread(self._ledger.update_batch, batch.number, BatchStatus.SUBMITTED, id=identifier)
+                await asyncio.to_thread(
+                    self._ledger.update_batch, batch.number, BatchStatus.SUBMITTED, identifier=identifier
+                )
                 state = await self._teacher.state(identifier)
                 if state.has_ended:
                     await self._settle(batch, identifier, state)
@@ -119,7 +121,7 @@ class BatchWorker:
 
     async def _send(self, number: int, token: str, calls: Sequence[Call]) -> None:
         identifier = await self._teacher.submit(token, calls)
-        await asyncio.to_thread(self._ledger.update_batch, number, BatchStatus.SUBMITTED, id=identifier)
+        await asyncio.to_thread(self._ledger.update_batch, number, BatchStatus.SUBMITTED, identifier=identifier)
 
     async def _send_again(self, batch: Batch) -> None:
         """A batch that no provider knows: whoever reserved it died before it was sent."""

@@ -33,7 +33,7 @@ GRACE_SECONDS = 3.0
 _CAPPED_SECONDS = 1.0
 # What the gate was told holds this long, so that a worker that dies does not keep it shut.
 _TELL_SECONDS = 30.0
-# An answer is paid for: as long as this it is kept while the ledger does not take it (a full disk, another program's lock).
+# An answer is paid for: it is kept so long while the ledger does not take it (a full disk, another program's lock).
 SETTLE_SECONDS = 600.0
 _SETTLE_PAUSE_SECONDS = 1.0
 
@@ -56,8 +56,8 @@ class TeachWorker:
 
     `ledger` is this worker's own: its methods run on a thread of the worker, so the event loop never waits for the
     disk. With `reuse`, a text that the teacher has answered under the same prompt is not asked about again; from the
-    likeness `alike` on, a document ends with its near-duplicate's label. While draining, a teacher that is paused for `patience_seconds` is given up, its queries left pending.
-    `sleep`, `clock` (monotonic), `now` (Unix time) and `uniform` are passed in for tests.
+    likeness `alike` on, a document ends with its near-duplicate's label. While draining, a teacher that is paused for
+    `patience_seconds` is given up, its queries left pending. `sleep`, `clock` (monotonic), `now` (Unix time) and `uniform` are passed in for tests.
     """
 
     def __init__(
@@ -243,7 +243,8 @@ class TeachWorker:
     async def _attempt(self, under_way: _UnderWay) -> Attempt:
         under_way.asked = True
         try:
-            return await self._teacher.ask(under_way.call.queries)
+            ask = self._teacher.audit if under_way.call.is_audit else self._teacher.ask
+            return await ask(under_way.call.queries)
         finally:
             under_way.seconds = self._clock() - under_way.began
 
@@ -282,7 +283,7 @@ class TeachWorker:
                     size = 1
                     continue
                 self._telemetry.unsettled.inc()
-                _logger.error("an answer is lost: %s", exc)  # noqa: TRY400 - the message says all
+                _logger.error("an answer is lost: %s", exc)
             except LedgerError as exc:
                 if self._clock() - since >= (GRACE_SECONDS if self._is_stopping else SETTLE_SECONDS):
                     raise

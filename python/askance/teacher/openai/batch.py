@@ -6,7 +6,7 @@ Owns that a batch is found again whoever made it: it carries a token that the le
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import openai
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from askance.config import TeacherConfig
     from askance.rules.spend import Price
 
-_ENDPOINT = "/v1/chat/completions"
+_ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 _TOKEN = "askance"  # noqa: S105 - the name of a field, no secret
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 # Credentials and unknown models: what would be said of every line.
@@ -169,7 +169,7 @@ class OpenAIBatches:
         said = self._endpoint.said(exc)
         if isinstance(exc, openai.NotFoundError):
             return TeacherError(
-                f"{self._endpoint.base_url} has no such batch, file or batch API: {said}; without one, run `askance teach`"
+                f"{self._endpoint.base_url} has no such batch or no batch API: {said}; without one, use `askance teach`"
             )
         if isinstance(exc, openai.APIStatusError):
             self._endpoint.check(exc)

@@ -109,12 +109,12 @@ class OpenAITeacher:
         nanos = self._price.nanos(prompt, reply) if self._price else 0
         return Spend(times, times * (prompt + reply), times * nanos)
 
-    def expected(self, queries: Sequence[Query]) -> Charge:
+    def expected(self, queries: Sequence[Query]) -> tuple[Charge, ...]:
         """Four bytes a token, as English has it, and half of the longest reply; times the samples."""
         request = self.prompt.request([query.text for query in queries])
         times, prompt, reply = 1 + self._samples, request.most_prompt_tokens // 4, request.max_tokens // 2
         nanos = self._price.nanos(prompt, reply) if self._price else 0
-        return Charge(self._model, times, times * prompt, 0, times * reply, times * nanos)
+        return (Charge(self._model, times, times * prompt, 0, times * reply, times * nanos),)
 
     async def ask(self, queries: Sequence[Query]) -> Attempt:
         """One call, and as many again as `samples` says where the server gives no log-probabilities."""
@@ -137,6 +137,10 @@ class OpenAITeacher:
             charges=None if None in charges else tuple(charge for charge in charges if charge),
             retry_after_seconds=retry_after,
         )
+
+    async def audit(self, queries: Sequence[Query]) -> Attempt:
+        """Like `ask`."""
+        return await self.ask(queries)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -179,7 +183,7 @@ class OpenAITeacher:
         return Charge(self._model, 1, prompt, cached, completion, nanos)
 
     def body(self, texts: Sequence[str]) -> dict[str, object]:
-        """The whole request about these documents, as the batch API wants it: for log-probabilities, or a stated share."""
+        """The whole request about these documents, as the batch API wants it, log-probabilities among it."""
         request = self.prompt.request(texts, stated=self._ladder and not self._logprobs)
         body: dict[str, object] = {
             "model": self._model,
