@@ -1,4 +1,4 @@
-"""The signatures again, slow and obvious, from the contract in `_kernel.pyi` alone; the kernel is checked against them."""
+"""The signatures again, slow and obvious, from the contract in `_kernel.pyi` alone: the kernel is checked by them."""
 
 from tests.reference_features import mix, ngram_hash, words
 

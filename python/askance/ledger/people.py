@@ -24,7 +24,7 @@ def questions(connection: sqlite3.Connection, below: float | None, limit: int) -
         which, order = "queries.status = 'labelled' AND labels.confidence < ?", "labels.confidence, queries.number"
         values = (below,)
     rows = connection.execute(
-        'SELECT queries.topic, queries.partition, queries."offset", document_id, text, predicted, queries.confidence,'
+        'SELECT queries.topic, queries.partition, queries."offset", document_id, text, predicted, queries.confidence,'  # noqa: S608 - ours
         " version, labels.label, labels.confidence, labels.teacher"
         f" FROM queries LEFT JOIN labels ON labels.query = queries.number WHERE {which}"
         " AND queries.twin IS NULL AND labels.twin IS NULL AND coalesce(labels.teacher, '') <> ?"

@@ -195,7 +195,7 @@ def let_go(connection: sqlite3.Connection, number: int) -> None:
 def let_go_of_others(connection: sqlite3.Connection, condition: str) -> None:
     """Let nobody wait for a query that this worker may not ask; `condition` says which it may."""
     connection.execute(
-        "UPDATE queries SET twin = NULL, likeness = NULL WHERE twin IS NOT NULL AND status = 'pending'"
+        "UPDATE queries SET twin = NULL, likeness = NULL WHERE twin IS NOT NULL AND status = 'pending'"  # noqa: S608 - ours
         f" AND twin IN (SELECT number FROM queries WHERE status = 'pending' AND NOT (1{condition}))"
     )
 

@@ -1,7 +1,7 @@
 """When two documents are taken to be one: the same text, or shingles that are mostly the same. Pure.
 
 Near-duplicates are found by MinHash signatures cut into bands (Leskovec, Rajaraman & Ullman, Mining of Massive
-Datasets, 2nd ed., section 3.4): with 32 bands of 4 components a pair of likeness J has a band in common with probability
+Datasets, 2nd ed., section 3.4): with 32 bands of 4 components a pair of likeness J shares a band with probability
 1 - (1 - J^4)^32, which is 0.87 at J = 0.5, 0.99 at 0.6 and 0.9998 at 0.7; whether it is near enough is then told by the
 whole signature, to within a standard deviation of 0.044 at most.
 """

@@ -57,7 +57,8 @@ class TeachWorker:
     `ledger` is this worker's own: its methods run on a thread of the worker, so the event loop never waits for the
     disk. With `reuse`, a text that the teacher has answered under the same prompt is not asked about again; from the
     likeness `alike` on, a document ends with its near-duplicate's label. While draining, a teacher that is paused for
-    `patience_seconds` is given up, its queries left pending. `sleep`, `clock` (monotonic), `now` (Unix time) and `uniform` are passed in for tests.
+    `patience_seconds` is given up, its queries left pending. `sleep`, `clock` (monotonic), `now` (Unix time) and
+    `uniform` are passed in for tests.
     """
 
     def __init__(

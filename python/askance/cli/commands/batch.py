@@ -7,9 +7,7 @@ import typer
 
 from askance.cli import options
 
-commands = typer.Typer(
-    help="Ask through the provider's batch API: cheaper, and answered within a day.", no_args_is_help=True
-)
+commands = typer.Typer(help="The provider's batch API: cheaper, within a day.", no_args_is_help=True)
 
 
 @commands.command(epilog="Example: askance batch submit --teacher openai --model gpt-4.1-mini --labels @labels.txt")

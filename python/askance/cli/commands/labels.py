@@ -8,7 +8,7 @@ import typer
 
 from askance.cli import options
 
-commands = typer.Typer(help="People as the teacher: questions out, answers in, by Label Studio.", no_args_is_help=True)
+commands = typer.Typer(help="People as the teacher, by Label Studio.", no_args_is_help=True)
 
 
 @commands.command("export", epilog="Example: askance labels export -o tasks.json --below 0.8")
