@@ -116,7 +116,7 @@ class MemoryLedger:
                 self._status[one.coordinates] = "pending"
         self.steps.append(("release", sum(len(call.queries) for call in calls)))
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
+    def settle(self, settlements: Sequence[Settlement]) -> int:
         for settlement in settlements:
             reserved = self._open.pop(settlement.call)
             if settlement.charges is not None:
@@ -134,6 +134,7 @@ class MemoryLedger:
                     self._queries[again.coordinates], again.tries, again.bad_replies
                 )
         self.steps.append(("settle", sum(len(one.labels) + len(one.again) for one in settlements)))
+        return 0
 
     def abandon_orphans(self) -> int:
         orphans = [key for key, status in self._status.items() if status == "asked"]
@@ -202,7 +203,9 @@ class ScriptedTeacher:
         concurrency: int = 4,
         documents_per_call: int = 1,
         gate: asyncio.Event | None = None,
+        key: str | None = None,
     ) -> None:
+        self.key = key
         self._behaviour = behaviour
         self._gate = gate
         self.concurrency = concurrency
@@ -219,8 +222,11 @@ class ScriptedTeacher:
     def worst(self, queries: Sequence[Query]) -> Spend:
         return Spend(1, 100 * len(queries), 1000 * len(queries))
 
-    def expected(self, queries: Sequence[Query]) -> Charge:
-        return Charge("scripted", 1, prompt_tokens=10 * len(queries), nanos=100 * len(queries))
+    def expected(self, queries: Sequence[Query]) -> tuple[Charge, ...]:
+        return (Charge("scripted", 1, prompt_tokens=10 * len(queries), nanos=100 * len(queries)),)
+
+    async def audit(self, queries: Sequence[Query]) -> Attempt:
+        return await self.ask(queries)
 
     async def ask(self, queries: Sequence[Query]) -> Attempt:
         self.asked.update(query.document_id for query in queries)

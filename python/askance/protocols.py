@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from askance.calls import (
         Attempt,
         Audit,
+        Batch,
+        BatchState,
+        BatchStatus,
         Call,
         Charge,
+        Line,
         Order,
         Reservation,
         Settlement,
@@ -26,14 +30,17 @@ if TYPE_CHECKING:
     from askance.manifest import Manifest
     from askance.records import (
         Delivery,
+        HumanAnswer,
         Judged,
         LabelCounts,
         Labelled,
         Position,
         Progress,
         Query,
+        Question,
         Record,
         Settled,
+        Taken,
         Tally,
     )
 
@@ -95,17 +102,53 @@ class Teacher(Protocol):
     def documents_per_call(self) -> int:
         """How many queries a call may be about."""
 
+    @property
+    def key(self) -> str | None:
+        """The model and the digest of its prompt: what an answer to a text depends on beside the text.
+
+        None: an answer is about its document alone, and is never reused for another with the same text.
+        """
+
     def worst(self, queries: Sequence[Query]) -> Spend:
         """What a call about these may cost at most. Pure and fast: it runs inside the ledger's transaction."""
 
-    def expected(self, queries: Sequence[Query]) -> Charge:
-        """What a call about these is likely to cost, for forecasts only."""
+    def expected(self, queries: Sequence[Query]) -> tuple[Charge, ...]:
+        """What a call about these is likely to cost each teacher that has a part in it, for forecasts only."""
 
     async def ask(self, queries: Sequence[Query]) -> Attempt:
         """One call, never made again from in here: an answer for each query, in order, or a fault.
 
         Raises `TeacherError` only when no query can be answered any more (credentials, unknown model); then nothing
         was spent.
+        """
+
+    async def audit(self, queries: Sequence[Query]) -> Attempt:
+        """Like `ask`, of the teacher that is trusted most: its answer is compared with the one that was given."""
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+
+
+class BatchTeacher(Protocol):
+    """A teacher that is asked through a batch API: answers come hours later, to whichever process asks for them."""
+
+    @property
+    def teacher(self) -> Teacher:
+        """The same, asked call by call: its name, key and worst prices, at the batch's price."""
+
+    async def submit(self, token: str, calls: Sequence[Call]) -> str:
+        """Send the calls as one batch that carries the token; its identifier. Raises `TeacherError`."""
+
+    async def find(self, token: str) -> str | None:
+        """The identifier of the batch that carries the token, None if there is none. Raises `TeacherError`."""
+
+    async def state(self, identifier: str) -> BatchState:
+        """How far it is. Raises `TeacherError`."""
+
+    def lines(self, identifier: str, documents: Mapping[int, int]) -> AsyncIterator[Line]:
+        """What came of each call that the batch speaks of, in any order. Raises `TeacherError`.
+
+        `documents` says of each call's number how many queries it is about; calls it does not know are passed over.
         """
 
     async def aclose(self) -> None:
@@ -127,23 +170,54 @@ class Ledger(Protocol):
     def reserve(self, order: Order, worst: Callable[[Sequence[Query]], Spend]) -> Reservation:
         """Take pending queries, oldest first, in calls that are counted at their worst, before anyone asks.
 
-        No call is handed out that would take a cap over its limit if it came to the worst; in one transaction.
+        No call is handed out that would take a cap over its limit if it came to the worst; in one transaction. A query
+        whose text was answered under the order's `key`, or is being asked, is not handed out: it ends with that label.
         """
 
     def release(self, calls: Sequence[Call]) -> None:
         """Undo reservations that were certainly not sent, or were turned away unread (`TeacherError`)."""
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Write down how calls ended, all or none: their labels, what is asked again, and what was spent."""
+    def settle(self, settlements: Sequence[Settlement]) -> int:
+        """Write down how calls ended, all or none: their labels, what is asked again, and what was spent.
+
+        Returns how many queries that waited for these labels have ended with them. Raises `NotUnderWayError` for what
+        can never be settled, and another `LedgerError` for what may succeed when tried again.
+        """
 
     def abandon_orphans(self) -> int:
         """Mark every query a dead process left asked as lost and its call as spent; returns how many queries."""
+
+    def begin_batch(self, token: str, teacher: str) -> int:
+        """The number of a new batch, for `Order.batch`."""
+
+    def batches(self) -> Sequence[Batch]:
+        """Every batch, oldest first."""
+
+    def batch_calls(self, number: int) -> Sequence[Call]:
+        """The calls of a batch that are not settled yet."""
+
+    def update_batch(
+        self, number: int, status: BatchStatus, *, identifier: str | None = None, error: str | None = None
+    ) -> None:
+        """Keep what is known of a batch now."""
 
     def spent(self, period: str = "total") -> Spend:
         """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
 
     def spend_report(self, by: str) -> Sequence[SpendRow]:
         """What was spent by `day`, `teacher`, `label` or `version`."""
+
+    def evidence(self, teacher: str) -> Sequence[Audit]:
+        """Every answer of a cascade's first teacher that the second was asked for too."""
+
+    def questions(self, *, below: float | None, limit: int) -> Sequence[Question]:
+        """Queries that people may answer: without a label or, with `below`, with one that is less sure."""
+
+    def take(self, answers: Sequence[HumanAnswer]) -> Sequence[Taken]:
+        """Write down what people said, all or none, at no cost; what was done with each. Once or often is the same."""
+
+    def unpaid(self) -> Mapping[str, int]:
+        """How many labels cost nothing, by why."""
 
     def audits(self) -> Sequence[Audit]:
         """Every label that was asked for again, with both answers."""

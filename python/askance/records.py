@@ -78,6 +78,10 @@ ABSTENTION = "none_of_these"
 """What a teacher that may abstain answers instead of a label: never trained on."""
 
 
+HUMAN = "human"
+"""The teacher of labels that people gave."""
+
+
 class Query(msgspec.Struct, frozen=True):
     """An accepted record on its way to the teacher, with the prediction that was made for it."""
 
@@ -123,6 +127,16 @@ class Answer(msgspec.Struct, frozen=True):
     """Who of several gave it; None: the teacher that was asked."""
     rationale: str | None = None
     """Why, in the teacher's words, where it was asked for them."""
+    overruled: Answer | None = None
+    """What a cheaper teacher had said before this one was asked."""
+
+
+class Twin(msgspec.Struct, frozen=True):
+    """Whose label a query ended with, at no cost."""
+
+    coordinates: Coordinates
+    likeness: float | None = None
+    """Estimated Jaccard likeness of the two documents; None: they are the same text."""
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -134,6 +148,10 @@ class Label(msgspec.Struct, frozen=True):
     teacher: str
     answer: Answer
     latency_seconds: float
+    key: str | None = None
+    """Of a label on its way through a topic: the teacher's `key` when it was asked; a ledger takes it from the call."""
+    twin: Twin | None = None
+    """None: this query was asked itself."""
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -272,3 +290,45 @@ class Judged(msgspec.Struct, frozen=True):
     status: str
     """`pending`, `asked`, or an `Outcome`."""
     label: str | None
+    likeness: float | None = None
+    """Where the label is a near-duplicate's, how alike it is: the teacher was not asked about this document."""
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A query that people may answer, with what is thought of it so far."""
+
+    coordinates: Coordinates
+    document_id: str
+    text: str
+    predicted: str | None
+    predicted_confidence: float | None
+    version: str | None
+    label: str | None
+    confidence: float | None
+    """The label's."""
+    teacher: str | None
+
+
+class HumanAnswer(msgspec.Struct, frozen=True):
+    """What people said of a query; `text` is what they were shown."""
+
+    coordinates: Coordinates
+    text: str
+    raw: str
+    label: str | None
+    """None: they found that none of the labels fits."""
+
+
+class Taken(StrEnum):
+    """What the ledger did with what people said."""
+
+    NEW = "new"
+    """The query had no answer yet."""
+    CORRECTED = "corrected"
+    """It had another, which is kept beside this one."""
+    KNOWN = "known"
+    """They had said so before."""
+    UNDER_WAY = "under way"
+    """The teacher is being asked about it: come again later."""
+    UNKNOWN = "unknown"
+    """No such query is known here, or its text is another."""

@@ -56,6 +56,12 @@ class Telemetry:
         )
         self.pending = Gauge("askance_pending_queries", "Queries waiting for the teacher.", registry=self.registry)
         self.labels = Counter("askance_labels", "Queries that ended.", ["outcome"], registry=self.registry)
+        self.copies = Counter(
+            "askance_copied_labels", "Queries that ended with a like one's label, at no cost.", registry=self.registry
+        )
+        self.unsettled = Counter(
+            "askance_unsettled_calls", "Calls whose answer the ledger would not take.", registry=self.registry
+        )
         self.teacher_seconds = Histogram(
             "askance_teacher_seconds", "From asking the teacher to its answer.", registry=self.registry
         )

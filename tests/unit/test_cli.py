@@ -178,6 +178,8 @@ def test_the_commands() -> None:
     assert names == [
         *("init", "demo", "run", "classify", "teach", "train", "spend", "audit"),
         *("replay", "estimate", "simulate", "report"),
+        *("labels export", "labels import"),
+        *("batch submit", "batch collect"),
         *("models list", "models show", "models promote", "models rollback"),
         "topics create",
         *("dead-letters list", "dead-letters replay"),

@@ -67,7 +67,7 @@ Measure = Annotated[
 Seed = Annotated[int | None, Option("--seed", metavar="N", help="Keys every draw.", rich_help_panel=_GATE)]
 
 Teacher = Annotated[
-    str | None, Option("--teacher", metavar="none|replay|openai", help="Who is asked.", rich_help_panel=_TEACHER)
+    str | None, Option("--teacher", metavar="none|replay|openai|human", help="Who is asked.", rich_help_panel=_TEACHER)
 ]
 Labels = Annotated[
     str | None,
