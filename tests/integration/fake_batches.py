@@ -1,4 +1,4 @@
-"""`/v1/files` and `/v1/batches` for `fake_llm`: a batch ends when it is told to, and each line is answered as a call."""
+"""`/v1/files` and `/v1/batches` for `fake_llm`: a batch ends when told to, and each line is answered as a call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batch API over real HTTP against the fake server: reserved at its price, found again after any crash, settled once."""
+"""The batch API over real HTTP: reserved at its price, found again after any crash, settled once."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ async def test_one_that_never_arrived_is_sent(ledger: SqliteLedger) -> None:
     ledger.commit([query(n) for n in range(5)], (), None)
     async with FakeLLM() as server, Batching(server, ledger) as worker:
         server.admin["POST", "/v1/files"].append(status(503))
-        with pytest.raises(TeacherError, match="503|failed"):
+        with pytest.raises(TeacherError, match=r"503|failed"):
             await worker.submit("token", 100)
         assert server.provider.batches == {}
         [(batch, state)] = await worker.collect()
