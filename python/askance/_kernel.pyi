@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Decisions", "HashedFeaturizer", "decide", "uncertainty", "uniform"]
+__all__ = ["Decisions", "HashedFeaturizer", "MinHasher", "decide", "uncertainty", "uniform"]
 
 _Measure: TypeAlias = Literal["entropy", "margin", "least_confidence"]
 _Weighting: TypeAlias = Literal["count", "binary", "sublinear"]

@@ -70,7 +70,11 @@ fn documents() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn text(words: &[u8]) -> String {
-    words.iter().map(|word| format!("w{word} ")).collect()
+    words
+        .iter()
+        .map(|word| format!("w{word}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn equal(a: &[u32], b: &[u32]) -> usize {
