@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from askance.calls import Call, Charge, Pending, Reservation, Spend
 from askance.errors import LedgerError
+from askance.ledger.queries import QUERY_COLUMNS
 from askance.records import Coordinates, Outcome, Query
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from askance.calls import Limit, Order, Settlement
     from askance.records import Label
 
-QUERY_COLUMNS = (
-    'topic, partition, "offset", document_id, text, predicted, confidence, uncertainty, propensity, version, seed'
-)
 _TAKE = f"SELECT number, tries, bad_replies, {QUERY_COLUMNS} FROM queries WHERE status = 'pending' AND "  # noqa: S608 - constants
 _FIRST = _TAKE + "ask_after = 0{condition} ORDER BY number LIMIT ?"
 _AGAIN = _TAKE + "ask_after > 0 AND ask_after <= ?{condition} ORDER BY ask_after LIMIT ?"

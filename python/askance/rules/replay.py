@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from askance._kernel import uniform
-from askance.records import Coordinates
+from askance.records import Coordinates, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +34,23 @@ class _Recorded(msgspec.Struct, frozen=True, gc=False):
     offset: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
     propensity: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
     accepted: bool
+    standing: str | None = None
+    confidence: float | None = None
+    threshold: float | None = None
+    teacher: str | None = None
+
+    @property
+    def broken_rule(self) -> str | None:
+        """What a contract says of this decision and does not hold, or None."""
+        is_sure = None not in (self.confidence, self.threshold) and self.confidence >= self.threshold  # type: ignore[operator]
+        match self.standing:
+            case Standing.FINAL if self.teacher is None and not is_sure:
+                return f"a final answer of confidence {self.confidence}, below the threshold {self.threshold}"
+            case Standing.UNASSURED if self.propensity > 0.0:
+                return f"unassured, but drawn at propensity {self.propensity} instead of 0"
+            case Standing.PROVISIONAL | Standing.SETTLED if self.propensity < 1.0:
+                return f"{self.standing}, but drawn at propensity {self.propensity} instead of 1"
+        return None
 
 
 class Difference(NamedTuple):
@@ -77,6 +94,8 @@ class ReplayOutcome(NamedTuple):
     malformed: int
     repeated: int
     """Decisions about a record that an earlier line had decided on: none where every document has one prediction."""
+    settled: int
+    """Lines that follow a provisional prediction; they are checked like it, and are no decisions of their own."""
     differences: tuple[Difference, ...]
     """The first few, by line."""
     malformed_lines: tuple[Malformed, ...]
@@ -95,7 +114,7 @@ def replay(lines: Iterable[bytes], *, batch: int = 65_536) -> ReplayOutcome:
     line that is not a prediction is malformed: counted, named, and never silently skipped.
     """
     decode = msgspec.json.Decoder(_Recorded).decode
-    checked = accepted = differing = malformed = 0
+    checked = accepted = differing = malformed = settled = 0
     differences: list[Difference] = []
     malformed_lines: list[Malformed] = []
     numbered = enumerate(lines, start=1)
@@ -109,7 +128,10 @@ def replay(lines: Iterable[bytes], *, batch: int = 65_536) -> ReplayOutcome:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
                 wrong.append(Malformed(number, _why(line, exc)))
             else:
-                groups[recorded.seed, recorded.topic].append((number, recorded))
+                if (broken := recorded.broken_rule) is not None:
+                    wrong.append(Malformed(number, broken))
+                else:
+                    groups[recorded.seed, recorded.topic].append((number, recorded))
         found: list[Difference] = []
         for (seed, topic), members in groups.items():
             if seed >= 2**64:
@@ -118,17 +140,30 @@ def replay(lines: Iterable[bytes], *, batch: int = 65_536) -> ReplayOutcome:
             inexact, differ, yes = _recompute(seed, topic, members)
             wrong += inexact
             found += differ
-            for partition in {recorded.partition for _, recorded in members}:
-                offsets = [recorded.offset for _, recorded in members if recorded.partition == partition]
+            decided = [recorded for _, recorded in members if recorded.standing != Standing.SETTLED]
+            for partition in {recorded.partition for recorded in decided}:
+                offsets = [recorded.offset for recorded in decided if recorded.partition == partition]
                 seen[topic, partition].append(np.array(offsets, dtype=np.int64))
-            checked += len(members) - len(inexact)
-            accepted += yes
+            followed = len(members) - len(decided)
+            settled += followed
+            # A settled line was accepted, exactly and at propensity 1, or it is among the broken or the differing ones.
+            checked += len(members) - len(inexact) - followed
+            accepted += yes - sum(recorded.accepted for _, recorded in members if recorded.standing == Standing.SETTLED)
         differing += len(found)
         malformed += len(wrong)
         differences += sorted(found)[: NAMED - len(differences)]
         malformed_lines += sorted(wrong)[: NAMED - len(malformed_lines)]
     repeated = sum(len(all_) - len(np.unique(all_)) for all_ in map(np.concatenate, seen.values()))
-    return ReplayOutcome(checked, accepted, differing, malformed, repeated, tuple(differences), tuple(malformed_lines))
+    return ReplayOutcome(
+        checked=checked,
+        accepted=accepted,
+        differing=differing,
+        malformed=malformed,
+        repeated=repeated,
+        settled=settled,
+        differences=tuple(differences),
+        malformed_lines=tuple(malformed_lines),
+    )
 
 
 def _recompute(
