@@ -61,7 +61,14 @@ class MemoryLedger:
         self.steps: list[tuple[str, int]] = []
         self.commit(list(queries), (), None)
 
-    def commit(self, queries: Sequence[Query], positions: Sequence[Position], bookmark: str | None) -> None:
+    def commit(
+        self,
+        queries: Sequence[Query],
+        positions: Sequence[Position],
+        bookmark: str | None,
+        standings: Sequence[tuple[Coordinates, str]] = (),
+    ) -> None:
+        assert not standings, "the double knows no contract"
         for one in queries:
             self._queries.setdefault(one.coordinates, one)
             self._status.setdefault(one.coordinates, "pending")
@@ -78,6 +85,12 @@ class MemoryLedger:
                 before.dead_letters + position.dead_letters,
                 bookmark,
             )
+
+    def due_answers(self, now: float, limit: int) -> Sequence[tuple[Query, Label | None]]:
+        return []
+
+    def awaited(self) -> tuple[int, int]:
+        return 0, 0
 
     def progress(self) -> Mapping[tuple[str, int], Progress]:
         return dict(self._progress)
@@ -153,8 +166,8 @@ class MemoryLedger:
 
     block = 1
 
-    def tallies(self) -> Sequence[Tally]:
-        return [position.tally for position in self._positions if position.tally is not None]
+    def tallies(self, *, shadow: bool = False) -> Sequence[Tally]:
+        return [tally for position in self._positions for tally in position.tallies if tally.is_shadow == shadow]
 
     def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
         rows = [

@@ -9,8 +9,11 @@ import signal
 import time
 import traceback
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from askance import assembly, teaching
 from askance.endpoint import serve
@@ -18,10 +21,13 @@ from askance.errors import AskanceError
 from askance.health import Health
 from askance.records import LabelCounts
 from askance.rules.estimate import estimate_window
+from askance.stream.local import LocalStream
 from askance.student.slot import Slot
 from askance.summary import Summary
 from askance.telemetry import Telemetry
 from askance.workers.classify import ClassifyWorker
+from askance.workers.follow import finish, follow
+from askance.workers.guard import look_after
 from askance.workers.observe import Observer
 from askance.workers.train import TrainWorker
 from askance.workers.watch import watch
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
 
     from askance.config import Config
     from askance.manifest import Estimate, Manifest
-    from askance.protocols import Ledger, Registry
+    from askance.protocols import Follower, Ledger, Registry
     from askance.summary import Snapshot
     from askance.workers.teach import TeachWorker
 
@@ -84,6 +90,7 @@ class _Run:
         self._labels: tuple[str, ...] = ()
         self._stack = AsyncExitStack()
         self._streaming_seconds = 0.0
+        self._follower: Follower | None = None
 
     async def run(self) -> Summary:
         # What the settings get wrong is told before a file or a folder is made.
@@ -174,11 +181,12 @@ class _Run:
         background: list[asyncio.Task[None]] = []
         others: list[asyncio.Task[None]] = []
         background.append(asyncio.create_task(self._beat()))
+        following: asyncio.Task[None] | None = None
         try:
             # Everything is put together before anything runs: a mistake costs nothing.
             classify = await self._classify(registry, observer) if "classify" in self._workers else None
             teach = await self._teach(background) if "teach" in self._workers else None
-            train = self._train(registry, background) if "train" in self._workers else None
+            train, looks = self._train(registry, background) if "train" in self._workers else (None, ())
             background.append(asyncio.create_task(observer.run()))
             if not self._stop.is_set():
                 self._health.ready("process")
@@ -188,10 +196,13 @@ class _Run:
                 taught.set()
             if train:
                 others.append(self._start("train", train.run(stop=self._stop, drain=taught), asyncio.Event()))
-                if self._config.guard.enabled and not assembly.on_kafka(self._config):
-                    background.append(self._start("guard", self._guard(registry), asyncio.Event()))
+                looking = look_after(looks, stop=self._stop, interval_seconds=self._config.guard.interval_seconds)
+                background.append(self._start("guard", looking, asyncio.Event()))
             if classify:
                 background.append(asyncio.create_task(self._watch(registry)))
+                if self._follower is not None:
+                    following = asyncio.create_task(follow(self._follower, unix_time=time.time))
+                    background.append(following)
                 try:
                     await self._stream(classify)
                 except BaseException:
@@ -203,6 +214,10 @@ class _Run:
             if classify or self._once:
                 streamed.set()
             await asyncio.gather(*others)
+            if following is not None and self._follower is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+                await finish(self._follower, unix_time=time.time, stop=self._stop)
         finally:
             for task in background:
                 task.cancel()
@@ -222,6 +237,9 @@ class _Run:
         champion = await asyncio.to_thread(registry.current)
         if champion is not None:
             self._slot.put(await asyncio.to_thread(assembly.load, registry, champion))
+        # The version on trial comes by the watch: it is not waited for.
+        directions = await asyncio.to_thread(registry.directions)
+        self._slot.direct(msgspec.structs.replace(directions, challenger=None), None)
         ledger = None if assembly.on_kafka(self._config) else self._open_ledger("classify")
         progress = list(ledger.progress().values()) if ledger else []
         budget = assembly.budget(
@@ -239,7 +257,10 @@ class _Run:
                 on_assigned=budget.hold,
             )
         )
-        if champion is None and self._config.budget.kind == "share" and self._config.budget.advance:
+        if self._config.contract.agreement is not None and isinstance(stream, LocalStream):
+            self._follower = stream
+        by_share = self._config.budget.kind == "share" and self._config.contract.agreement is None
+        if champion is None and by_share and self._config.budget.advance:
             advance = self._config.budget.advance
             _logger.info("no student yet: up to %d documents are asked about in advance of the share", advance)
         return ClassifyWorker(
@@ -256,6 +277,7 @@ class _Run:
             clock=time.monotonic,
             batch=self._config.batch,
             linger_seconds=self._config.linger_ms / 1000,
+            contract=assembly.contract(self._config),
         )
 
     async def _stream(self, classify: ClassifyWorker) -> None:
@@ -273,26 +295,32 @@ class _Run:
             background.append(asyncio.create_task(self._stop_if_it_fails("teach", lanes.run())))
         return teaching.teach_worker(self._config, self._teacher, self._labels, ledger, self._telemetry)
 
-    def _train(self, registry: Registry, background: list[asyncio.Task[None]]) -> TrainWorker:
+    def _train(
+        self, registry: Registry, background: list[asyncio.Task[None]]
+    ) -> tuple[TrainWorker, Sequence[Callable[[], None]]]:
+        """The train worker, and what looks after the live version by its side."""
+        config = self._config
         ledger = self._open_ledger("train")
         if assembly.on_kafka(self._config):
             view = assembly.label_view(self._config, ledger, self._telemetry, self._health)
             background.append(asyncio.create_task(self._stop_if_it_fails("train", view.run())))
-        return TrainWorker(
+        schedule = assembly.schedule(config, registry, now=time.monotonic())
+        rollout = assembly.rollout(config, self._open_ledger("train"), registry, self._telemetry)
+        guard = assembly.guard(config, self._open_ledger("train"), registry, self._telemetry, on_drift=schedule.hasten)
+        worker = TrainWorker(
             ledger=ledger,
-            trainer=assembly.trainer(self._config, self._labels),
+            trainer=assembly.trainer(config, self._labels),
             registry=registry,
-            schedule=assembly.schedule(self._config, registry, now=time.monotonic()),
+            schedule=schedule,
             telemetry=self._telemetry,
             clock=time.monotonic,
+            roll_out=rollout.begin,
+            prune=partial(registry.prune, keep=config.train.keep_versions),
         )
+        return worker, (*((guard.look,) if config.guard.enabled else ()), rollout.look)
 
     def _start(self, name: str, worker: Coroutine[None, None, None], done: asyncio.Event) -> asyncio.Task[None]:
         return asyncio.create_task(self._report_failure(name, worker, done))
-
-    async def _guard(self, registry: Registry) -> None:
-        guard = assembly.guard(self._config, self._open_ledger("train"), registry, self._telemetry)
-        await guard.run(stop=self._stop, interval_seconds=self._config.guard.interval_seconds)
 
     async def _stop_if_it_fails(self, name: str, feed: Coroutine[None, None, None]) -> None:
         """What feeds a worker's ledger has ended for good: so must the worker, and the run says why."""

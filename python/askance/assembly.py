@@ -16,6 +16,7 @@ from askance.registry import DirectoryRegistry
 from askance.rules.budget import PerSecondBudget, ShareBudget, Unlimited
 from askance.rules.gate import Gate
 from askance.rules.retraining import RetrainingSchedule
+from askance.rules.serving import Contract
 from askance.stream.local import LocalStream
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from askance.stream.kafka.queries import LabelView, LaneWorker
     from askance.telemetry import Telemetry
     from askance.workers.guard import GuardWorker
+    from askance.workers.rollout import RolloutWorker
 
 _LEARNING_RATE = 1000.0
 """Documents per second at which `askance run` plays a finite file unless told otherwise."""
@@ -242,7 +244,38 @@ def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
     return ProcessTrainer(spec, on_warning=_logger.warning)
 
 
-def guard(config: Config, ledger: Ledger, registry: Registry, telemetry: Telemetry) -> GuardWorker:
+def contract(config: Config) -> Contract | None:
+    """The agreement contract, as far as the data plane is concerned."""
+    settings = config.contract
+    if settings.agreement is None:
+        return None
+    return Contract(settings.audit_share, settings.on_escalation == "hold", settings.deadline_seconds)
+
+
+def rollout(config: Config, ledger: Ledger, registry: Registry, telemetry: Telemetry) -> RolloutWorker:
+    """What brings versions to life, and keeps the contract."""
+    from askance.workers.rollout import RolloutWorker, Terms, Trials
+
+    terms, train = config.contract, config.train
+    return RolloutWorker(
+        ledger=ledger,
+        registry=registry,
+        trials=Trials(config.rollout, train.rollout_documents, train.canary_share, train.promote, train.not_worse_by),
+        terms=None
+        if terms.agreement is None
+        else Terms(terms.agreement, 1.0 - terms.confidence, terms.audit_share, terms.labels),
+        telemetry=telemetry,
+    )
+
+
+def guard(
+    config: Config,
+    ledger: Ledger,
+    registry: Registry,
+    telemetry: Telemetry,
+    *,
+    on_drift: Callable[[], None],
+) -> GuardWorker:
     """The guard of the live version, with its limits."""
     from askance.workers.guard import GuardWorker, Limits
 
@@ -253,8 +286,10 @@ def guard(config: Config, ledger: Ledger, registry: Registry, telemetry: Telemet
         documents=settings.documents,
         drift=settings.drift,
         miss=settings.miss,
+        drift_floor=config.drift_floor,
+        drift_seconds=settings.drift_seconds,
     )
-    return GuardWorker(ledger=ledger, registry=registry, limits=limits, telemetry=telemetry)
+    return GuardWorker(ledger=ledger, registry=registry, limits=limits, telemetry=telemetry, on_drift=on_drift)
 
 
 def schedule(config: Config, registry: Registry, *, now: float) -> RetrainingSchedule:

@@ -27,11 +27,14 @@ if TYPE_CHECKING:
         SpendRow,
         TeacherState,
     )
+    from askance.directions import Directions
     from askance.manifest import Manifest
     from askance.records import (
+        Coordinates,
         Delivery,
         HumanAnswer,
         Judged,
+        Label,
         LabelCounts,
         Labelled,
         Position,
@@ -66,6 +69,19 @@ class Sink(Protocol):
         to whoever reads the outputs up to the committed position. A partition that is not among the returned positions
         was taken away or has failed: its records will be fetched again, here or by another worker.
         """
+
+
+class Follower(Protocol):
+    """A sink that sends, under a contract, what follows predictions it has delivered."""
+
+    async def follow_up(self, now: float) -> int:
+        """Send the teacher's answers that came since, and provisional ones of held documents past their deadline.
+
+        `now` is Unix time. Durable like a delivery, each once; returns how many.
+        """
+
+    async def is_holding(self) -> bool:
+        """Whether documents are held that have no prediction yet."""
 
 
 class Student(Protocol):
@@ -158,8 +174,23 @@ class BatchTeacher(Protocol):
 class Ledger(Protocol):
     """The durable store of queries and labels. Blocking; each worker has its own and calls it off the event loop."""
 
-    def commit(self, queries: Sequence[Query], positions: Sequence[Position], bookmark: str | None) -> None:
-        """Store queries and advance positions in one transaction; a query already stored is left as it is."""
+    def commit(
+        self,
+        queries: Sequence[Query],
+        positions: Sequence[Position],
+        bookmark: str | None,
+        standings: Sequence[tuple[Coordinates, str]] = (),
+    ) -> None:
+        """Store queries and advance positions in one transaction; a query already stored is left as it is.
+
+        `standings` says what was sent of `due_answers`.
+        """
+
+    def due_answers(self, now: float, limit: int) -> Sequence[tuple[Query, Label | None]]:
+        """Of queries that a contract waits for: those that have ended, and held ones whose deadline (Unix) is past."""
+
+    def awaited(self) -> tuple[int, int]:
+        """How many queries are held, and how many a provisional prediction waits for."""
 
     def progress(self) -> Mapping[tuple[str, int], Progress]:
         """By (topic, partition): how far the stream is done."""
@@ -235,8 +266,8 @@ class Ledger(Protocol):
     def block(self) -> int:
         """How many offsets one tally stands for: windows begin and end with one."""
 
-    def tallies(self) -> Sequence[Tally]:
-        """What was counted of all documents, by block of offsets and version."""
+    def tallies(self, *, shadow: bool = False) -> Sequence[Tally]:
+        """What was counted of all documents, by block of offsets and version; or of those scored by a shadow."""
 
     def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
         """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
@@ -286,6 +317,15 @@ class Registry(Protocol):
 
     def rollback(self, *, of: str | None = None) -> str:
         """Make the previous champion the champion again; returns its name. With `of`, only if that one still is it."""
+
+    def directions(self) -> Directions:
+        """What else the data plane is told; a file that is missing or damaged tells nothing."""
+
+    def direct(self, change: Callable[[Directions], Directions]) -> Directions:
+        """Replace what is told by what `change` makes of it: one atomic write."""
+
+    def prune(self, *, keep: int) -> Sequence[str]:
+        """Remove the oldest versions above `keep`, but none that is or may become live again; returns their names."""
 
     def unpromoted(self) -> str | None:
         """A version that earned its promotion but never got it, because a process died in between; or None."""

@@ -53,11 +53,27 @@ class Reason(StrEnum):
     NULL_VALUE = "null_value"
 
 
+class Standing(StrEnum):
+    """Under an agreement contract: whether a prediction is the last word on its document."""
+
+    FINAL = "final"
+    """The answer: the student's, which was sure enough, or the teacher's to a document that was held for it."""
+    HELD = "held"
+    """Not sent yet: the ledger holds it until the teacher answers or the deadline passes. On no prediction."""
+    PROVISIONAL = "provisional"
+    """The student's; the teacher is asked, and a `settled` one will follow."""
+    SETTLED = "settled"
+    """Follows a provisional one: the teacher's answer or, where `outcome` says that there is none, the student's."""
+    UNASSURED = "unassured"
+    """The student's though it was not sure enough, because the gate was closed; nothing follows."""
+
+
 class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     """What leaves for a record: enough to recompute whether it was accepted.
 
     `propensity` is a float32 written exactly; `accepted` is true iff the draw keyed by (seed, topic, partition,
-    offset) fell below it. `label` is null exactly when `reason` says why.
+    offset) fell below it. `label` is null exactly when `reason` says why. Under a contract there is a `standing`, and
+    a document may have two predictions, which differ in what stands from `label` on alone: the later one holds.
     """
 
     id: str
@@ -72,6 +88,15 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     partition: int
     offset: int
     reason: str | None = None
+    standing: str | None = None
+    threshold: float | None = None
+    """The least confidence at which the version may answer by itself; null under a contract: none is known yet."""
+    teacher: str | None = None
+    """Who gave the label, where it is not the student's; its confidence stays the student's."""
+    predicted: str | None = None
+    """The student's label, where the label is the teacher's."""
+    outcome: str | None = None
+    """How the query ended, where the teacher was waited for in vain."""
 
 
 ABSTENTION = "none_of_these"
@@ -82,8 +107,11 @@ HUMAN = "human"
 """The teacher of labels that people gave."""
 
 
-class Query(msgspec.Struct, frozen=True):
-    """An accepted record on its way to the teacher, with the prediction that was made for it."""
+class Query(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An accepted record on its way to the teacher, with the prediction that was made for it.
+
+    The ledger's columns follow the order of these fields.
+    """
 
     coordinates: Coordinates
     document_id: str
@@ -94,6 +122,18 @@ class Query(msgspec.Struct, frozen=True):
     propensity: float
     version: str | None
     seed: int
+    standing: str | None = None
+    """`held` or `provisional` where a contract waits for the answer."""
+    threshold: float | None = None
+    """As in the prediction."""
+    held_until: float | None = None
+    """Unix time of the deadline of a held one."""
+    key: bytes | None = None
+    """The record's, where a contract waits: what follows the prediction has the same key."""
+    shadow_version: str | None = None
+    """The challenger that scored the document beside the version that answers, and what it would have answered."""
+    shadow_predicted: str | None = None
+    shadow_confidence: float | None = None
 
 
 class Outcome(StrEnum):
@@ -203,6 +243,10 @@ class Tally(msgspec.Struct, frozen=True):
     """Histogram, `HISTOGRAM_BINS` bins."""
     predicted: dict[str, int]
     """Documents by predicted label."""
+    is_shadow: bool = False
+    """Whether the version scored without answering."""
+    topic: str = ""
+    partition: int = 0
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -219,15 +263,15 @@ class Position(msgspec.Struct, frozen=True):
     dead_letters: int
     lease: int = 0
     """The records' `lease`."""
-    tally: Tally | None = None
-    """Of this delivery's documents; None where there are none, or where nothing is estimated."""
+    tallies: tuple[Tally, ...] = ()
+    """Of this delivery's documents, one a version that scored any; none where nothing is estimated."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
     """All outputs of one batch and the positions they stand for: durable together, or not at all."""
 
-    predictions: list[tuple[Record, bytes]]
-    """Each input record with its encoded prediction."""
+    predictions: list[tuple[Record, bytes | None]]
+    """Each input record with its encoded prediction, None where its query holds it until the teacher has answered."""
     queries: list[Query]
     dead_letters: list[DeadLetter]
     positions: list[Position]
@@ -292,6 +336,11 @@ class Judged(msgspec.Struct, frozen=True):
     label: str | None
     likeness: float | None = None
     """Where the label is a near-duplicate's, how alike it is: the teacher was not asked about this document."""
+    threshold: float | None = None
+    """Of the contract, when it was drawn."""
+    shadow_version: str | None = None
+    shadow_predicted: str | None = None
+    shadow_confidence: float | None = None
 
 
 class Question(msgspec.Struct, frozen=True):

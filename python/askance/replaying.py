@@ -130,8 +130,10 @@ class _Rerun:
         return records
 
     async def deliver(self, delivery: Delivery) -> Sequence[Position]:
-        await self._output.write(delivery.predictions)
-        await asyncio.to_thread(self._comparison.anew, [value for _, value in delivery.predictions])
+        # Nothing is held: a replay keeps no contract.
+        predictions = [(record, value) for record, value in delivery.predictions if value is not None]
+        await self._output.write(predictions)
+        await asyncio.to_thread(self._comparison.anew, [value for _, value in predictions])
         return delivery.positions
 
 

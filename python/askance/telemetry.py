@@ -25,6 +25,9 @@ class Telemetry:
         self.unanswered = Counter(
             "askance_unanswered", "Predictions without a label.", ["reason"], registry=self.registry
         )
+        self.standings = Counter(
+            "askance_contract_predictions", "Predictions under a contract.", ["standing"], registry=self.registry
+        )
         self.batches = Histogram(
             "askance_batch_seconds",
             "From a batch's first byte decoded to its last prediction encoded.",
@@ -78,6 +81,9 @@ class Telemetry:
         )
         self.slots = Gauge("askance_teacher_slots", "Calls that may be under way at once.", registry=self.registry)
         self.rollbacks = Counter("askance_rollbacks", "Versions taken back by the guard.", registry=self.registry)
+        self.contracts_broken = Counter(
+            "askance_contracts_broken", "Thresholds that audits showed to break the contract.", registry=self.registry
+        )
         self.drift_alarms = Counter(
             "askance_drift_alarms", "Changes of the stream that were told.", ["kind"], registry=self.registry
         )

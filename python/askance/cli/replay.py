@@ -73,6 +73,8 @@ def _tell(outcome: ReplayOutcome, lines: str) -> None:
     if outcome.malformed:
         typer.echo(f"{outcome.malformed:,} {lines} are malformed and could not be checked")
         _name(outcome.malformed_lines, outcome.malformed)
+    if outcome.settled:
+        typer.echo(f"{outcome.settled:,} {lines} settle a provisional prediction, as they should")
     if outcome.repeated:
         typer.echo(f"{outcome.repeated:,} of them stand for a record that was decided on before")
     if not outcome.checked:

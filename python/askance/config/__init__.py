@@ -7,12 +7,12 @@ from the environment variable that `teacher.api_key_env` names.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from askance.config.base import Section
-from askance.config.gate import BudgetConfig, GateConfig
+from askance.config.gate import BudgetConfig, ContractConfig, GateConfig
 from askance.config.kafka import KafkaConfig
 from askance.config.stream import MetricsConfig, SinkConfig, SourceConfig
 from askance.config.student import GuardConfig, StudentConfig, TrainConfig
@@ -21,6 +21,7 @@ from askance.config.teacher import PriceConfig, SpendConfig, TeacherConfig
 __all__ = [
     "BudgetConfig",
     "Config",
+    "ContractConfig",
     "GateConfig",
     "GuardConfig",
     "KafkaConfig",
@@ -50,6 +51,7 @@ class Config(Section):
     student: StudentConfig = StudentConfig()
     gate: GateConfig = GateConfig()
     budget: BudgetConfig = BudgetConfig()
+    contract: ContractConfig = ContractConfig()
     teacher: TeacherConfig = TeacherConfig()
     spend: SpendConfig = SpendConfig()
     train: TrainConfig = TrainConfig()
@@ -71,7 +73,24 @@ class Config(Section):
         if self.teacher.labels and self.teacher.labels_from_field:
             msg = "teacher.labels and teacher.labels_from_field exclude each other: keep one"
             raise ValueError(msg)
+        if (
+            self.contract.agreement is not None
+            and self.contract.on_escalation == "hold"
+            and self.kafka.bootstrap.servers
+        ):
+            msg = "contract.on_escalation is hold, which works on files only; on Kafka use correct"
+            raise ValueError(msg)
         return self
+
+    @property
+    def rollout(self) -> Literal["direct", "shadow", "canary"]:
+        """How new versions go live."""
+        return self.train.rollout or ("direct" if self.contract.agreement is None else "shadow")
+
+    @property
+    def drift_floor(self) -> float:
+        """The exploration floor after a drift alarm."""
+        return self.budget.share / 2 if self.guard.drift_floor is None else self.guard.drift_floor
 
     @property
     def floor(self) -> float:

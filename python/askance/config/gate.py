@@ -38,3 +38,25 @@ class BudgetConfig(Section):
     """Over how many documents what was asked too much or too little is made up for."""
     max_pending: Annotated[int, Field(ge=1)] = 10_000
     """The gate closes (propensity 0, recorded as such) while this many queries wait for the teacher."""
+
+
+class ContractConfig(Section):
+    """A promise about the answers served. With one, the budget is not used: a document that the live version is not
+    sure enough of goes to the teacher for certain; only `spend` and `budget.max_pending` limit what that costs."""
+
+    agreement: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Least share of the answers served, the student's and the teacher's together, that agree with the teacher's;
+    setting it makes the contract."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """With which the promise is kept. It decides how sure a version must be to answer by itself."""
+    audit_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
+    """Part of the documents the student answers by itself that the teacher is asked about, for ever."""
+    labels: Annotated[int, Field(ge=50)] = 400
+    """Labels after which a version that has answered nothing by itself yet is first looked at; then at twice as many,
+    and so on. With an agreement of 0.98 and a confidence of 0.95 fewer than 183 can show nothing."""
+    on_escalation: Literal["correct", "hold"] = "correct"
+    """What happens to a document that goes to the teacher: `correct` sends the student's answer as provisional and then
+    the teacher's; `hold` sends one answer, the teacher's, or the student's when the deadline passes first.
+    Documents that are held wait in the ledger, and nothing else waits for them. Files only."""
+    deadline_seconds: Positive = 60.0
+    """For how long a document is held at most."""

@@ -38,6 +38,18 @@ class TrainConfig(Section):
     be worse by less than `train.not_worse_by`, or that they show it to be better."""
     not_worse_by: Share = 0.005
     """Agreement that the rule `not_worse_by` may at most give up."""
+    rollout: Literal["direct", "shadow", "canary"] | None = None
+    """How a version that was found fit goes live: at once; after it has scored the live stream without answering; or
+    after it has answered a share of it. Default: `direct`, under a contract `shadow`."""
+    rollout_documents: Annotated[int, Field(ge=100)] = 10_000
+    """Documents a shadow has to score, or a canary to answer, before `train.promote` is applied to their labels."""
+    canary_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    """Part of the keys whose documents a canary answers; a document without a key goes by its identifier."""
+    newest: Annotated[int, Field(ge=100)] = 200_000
+    """Labels that a training takes at most, the newest ones: its memory does not grow for ever."""
+    keep_versions: Annotated[int, Field(ge=2)] = 50
+    """Versions that are kept at most. The live one, the one on trial, those it may be taken back to, and the parents of
+    all these always are."""
     parity_tolerance: Positive = 1e-4
     """A version is refused when any probability on the holdout differs from the trained model's by more."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -45,7 +57,7 @@ class TrainConfig(Section):
 
 
 class GuardConfig(Section):
-    """When the live version is taken back, and when a drift of the stream is told; local runs only for now."""
+    """When the live version is taken back, and when a drift of the stream is told. The train worker looks."""
 
     enabled: bool = True
     """Go back to the version before the live one as soon as that one is shown to be worse than what it was promoted
@@ -61,5 +73,10 @@ class GuardConfig(Section):
     """Change of the class shares or of the uncertainties, in total variation, that makes a drift alarm."""
     miss: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.01
     """Probability that a version's stream which does not change ever raises a drift alarm."""
+    drift_floor: Share | None = None
+    """Exploration floor after a drift alarm, while `guard.drift_seconds` last, so that the change is learnt soon; 0
+    leaves it. Default: half of `budget.share`."""
+    drift_seconds: Annotated[float, Field(ge=0.0)] = 600.0
+    """How long the floor stays raised. A drift alarm also triggers a training once `train.first_at` new labels came."""
     interval_seconds: Positive = 2.0
     """How often to look."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from askance.calls import Batch, BatchStatus, Call, Pending, Spend
-from askance.ledger.spending import QUERY_COLUMNS
+from askance.ledger.queries import QUERY_COLUMNS
 from askance.records import Coordinates, Query
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from askance.calls import Call, Charge, Pending, Reservation, Spend
 from askance.errors import NotUnderWayError
 from askance.ledger.people import take
+from askance.ledger.queries import QUERY_COLUMNS
 from askance.ledger.reuse import Sieve, end_twins, let_go, remember
 from askance.records import HUMAN, Coordinates, HumanAnswer, Outcome, Query
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from askance.ledger.reuse import Row
     from askance.records import Label
 
-QUERY_COLUMNS = (
-    'topic, partition, "offset", document_id, text, predicted, confidence, uncertainty, propensity, version, seed'
-)
 _TAKE = (
     f"SELECT number, tries, bad_replies, {QUERY_COLUMNS} FROM queries"  # noqa: S608 - constants
     " WHERE status = 'pending' AND twin IS NULL AND "

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from askance.calls import Reservation, TeacherState
 from askance.errors import LedgerError
 from askance.ledger import batches, people, reports, spending
+from askance.ledger.queries import add_queries, count_awaited, due_answers, stand
 from askance.ledger.reuse import Sieve
 from askance.ledger.schema import connect, transaction
-from askance.ledger.spending import QUERY_COLUMNS
 from askance.ledger.tallies import BLOCK, add_tallies, read_tallies
 from askance.records import Coordinates, Judged, LabelCounts, Labelled, Outcome, Progress
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from askance.calls import Audit, Batch, BatchStatus, Call, Order, Settlement, Spend, SpendRow
-    from askance.records import HumanAnswer, Position, Query, Question, Taken, Tally
+    from askance.records import HumanAnswer, Label, Position, Query, Question, Taken, Tally
 
 
 class SqliteLedger:
@@ -61,17 +61,21 @@ class SqliteLedger:
         with self._reading() as connection, transaction(connection):
             yield connection
 
-    def commit(self, queries: Sequence[Query], positions: Sequence[Position], bookmark: str | None) -> None:
+    def commit(
+        self,
+        queries: Sequence[Query],
+        positions: Sequence[Position],
+        bookmark: str | None,
+        standings: Sequence[tuple[Coordinates, str]] = (),
+    ) -> None:
         """Store queries and advance positions in one transaction; a query already stored is left as it is.
 
-        `bookmark` is the stream adapter's own note, kept beside every position given here.
+        `standings` says what was sent of `due_answers`. `bookmark` is the stream adapter's own note, kept beside every
+        position given here.
         """
         with self._writing() as connection:
-            connection.executemany(
-                f"INSERT INTO queries ({QUERY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
-                " ON CONFLICT DO NOTHING",
-                [query_row(query) for query in queries],
-            )
+            add_queries(connection, queries)
+            stand(connection, standings)
             connection.executemany(
                 "INSERT INTO progress VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET"
                 " next_offset = excluded.next_offset, documents = documents + excluded.documents,"
@@ -92,17 +96,28 @@ class SqliteLedger:
             )
             add_tallies(connection, positions)
 
-    def tallies(self) -> list[Tally]:
-        """What was counted of all documents, by block of offsets and version."""
+    def due_answers(self, now: float, limit: int) -> list[tuple[Query, Label | None]]:
+        """Of queries that a contract waits for: those that have ended, and held ones whose deadline (Unix) is past."""
         with self._reading() as connection:
-            return read_tallies(connection)
+            return due_answers(connection, now, limit)
+
+    def awaited(self) -> tuple[int, int]:
+        """How many queries are held, and how many a provisional prediction waits for."""
+        with self._reading() as connection:
+            return count_awaited(connection)
+
+    def tallies(self, *, shadow: bool = False) -> list[Tally]:
+        """What was counted of all documents, by block of offsets and version; or of those scored by a shadow."""
+        with self._reading() as connection:
+            return read_tallies(connection, shadow=shadow)
 
     def judged(self, *, since: int = 0, newest: int | None = None) -> list[Judged]:
         """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
         with self._reading() as connection:
             rows = connection.execute(
                 'SELECT topic, partition, "offset", document_id, predicted, version, propensity, queries.confidence,'
-                " status, label, labels.likeness FROM queries LEFT JOIN labels ON labels.query = queries.number"
+                " status, label, labels.likeness, threshold, shadow_version, shadow_predicted, shadow_confidence"
+                " FROM queries LEFT JOIN labels ON labels.query = queries.number"
                 ' WHERE "offset" >= ? ORDER BY queries.number DESC LIMIT ?',
                 (since, -1 if newest is None else newest),
             ).fetchall()
@@ -249,18 +264,3 @@ class SqliteLedger:
             ).fetchall()
         rows.reverse()
         return [Labelled(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
-
-
-def query_row(query: Query) -> tuple[object, ...]:
-    """The values of `QUERY_COLUMNS`."""
-    return (
-        *query.coordinates,
-        query.document_id,
-        query.text,
-        query.predicted,
-        query.confidence,
-        query.uncertainty,
-        query.propensity,
-        query.version,
-        query.seed,
-    )

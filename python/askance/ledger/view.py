@@ -6,18 +6,18 @@ is rebuilt by reading the topics again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from askance.ledger import reuse, spending
-from askance.ledger.spending import QUERY_COLUMNS
-from askance.ledger.sqlite import SqliteLedger, query_row
-from askance.records import Answer, Coordinates, Label, Outcome, Query, Settled, Twin
+from askance.ledger.queries import SETTLED, add_queries, settled_of
+from askance.ledger.sqlite import SqliteLedger
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Mapping, Sequence
 
     from askance.calls import Order, Reservation, Settlement, Spend
+    from askance.records import Query, Settled
 
 
 class ViewLedger(SqliteLedger):
@@ -45,11 +45,7 @@ class ViewLedger(SqliteLedger):
         What has ended on the topic has ended here, and is not published again.
         """
         with self._writing() as connection:
-            connection.executemany(
-                f"INSERT INTO queries ({QUERY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
-                " ON CONFLICT DO NOTHING",
-                [query_row(query) for query in (*queries, *(each.query for each in settled))],
-            )
+            add_queries(connection, (*queries, *(each.query for each in settled)))
             for each in settled:
                 spending.write_label(connection, each.label, published=True)
             self._mark_published(connection, settled)
@@ -82,18 +78,10 @@ class ViewLedger(SqliteLedger):
         """What has ended here of a lane and is not on the topic yet, oldest first."""
         with self._reading() as connection:
             rows = connection.execute(
-                'SELECT queries.topic, queries.partition, queries."offset", queries.document_id, queries.text,'
-                " queries.predicted, queries.confidence, queries.uncertainty, queries.propensity, queries.version,"
-                " queries.seed,"
-                " outcome, label, labels.teacher, latency_seconds, labels.key,"
-                ' twins.topic, twins.partition, twins."offset", labels.likeness,'
-                " raw, labels.confidence, confidence_source, error, prompt_tokens, completion_tokens, rationale"
-                " FROM labels JOIN queries ON queries.number = labels.query"
-                " LEFT JOIN queries AS twins ON twins.number = labels.twin"
-                " WHERE published = 0 AND queries.partition % ? = ? ORDER BY labels.number LIMIT ?",
+                f"{SETTLED} WHERE labels.published = 0 AND queries.partition % ? = ? ORDER BY labels.number LIMIT ?",
                 (self.lanes, lane, limit),
             ).fetchall()
-        return [_settled(row) for row in rows]
+        return [settled_of(row) for row in rows]
 
     def published(self, settled: Sequence[Settled]) -> None:
         """These stand on the topic now."""
@@ -106,22 +94,3 @@ class ViewLedger(SqliteLedger):
             ' (SELECT number FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?)',
             [each.query.coordinates for each in settled],
         )
-
-
-def _settled(row: tuple[Any, ...]) -> Settled:
-    query = Query(Coordinates(*row[:3]), *row[3:11])
-    outcome, label, teacher, latency, key, *twin, likeness = row[11:20]
-    raw, confidence, source, error, prompt_tokens, completion_tokens, rationale = row[20:]
-    return Settled(
-        query,
-        Label(
-            coordinates=query.coordinates,
-            outcome=Outcome(outcome),
-            label=label,
-            teacher=teacher or "",
-            answer=Answer(raw, confidence, source, error, prompt_tokens, completion_tokens, rationale=rationale),
-            latency_seconds=latency or 0.0,
-            key=key,
-            twin=None if twin[0] is None else Twin(Coordinates(*twin), likeness),
-        ),
-    )

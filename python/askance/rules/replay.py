@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from askance._kernel import uniform
-from askance.records import Coordinates
+from askance.records import Coordinates, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,6 +34,24 @@ class _Recorded(msgspec.Struct, frozen=True, gc=False):
     offset: Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
     propensity: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
     accepted: bool
+    standing: str | None = None
+    confidence: float | None = None
+    threshold: float | None = None
+    teacher: str | None = None
+    outcome: str | None = None
+
+    @property
+    def broken_rule(self) -> str | None:
+        """What a contract says of this decision and does not hold, or None."""
+        is_sure = None not in (self.confidence, self.threshold) and self.confidence >= self.threshold  # type: ignore[operator]
+        match self.standing:
+            case Standing.FINAL if self.teacher is None and self.outcome is None and not is_sure:
+                return f"a final answer of confidence {self.confidence}, below the threshold {self.threshold}"
+            case Standing.UNASSURED if self.propensity > 0.0:
+                return f"unassured, but drawn at propensity {self.propensity} instead of 0"
+            case Standing.PROVISIONAL | Standing.SETTLED if self.propensity < 1.0:
+                return f"{self.standing}, but drawn at propensity {self.propensity} instead of 1"
+        return None
 
 
 class Difference(NamedTuple):
@@ -80,6 +98,8 @@ class ReplayOutcome(NamedTuple):
     malformed: int
     repeated: int
     """Decisions about a record that an earlier line had decided on: none where every document has one prediction."""
+    settled: int
+    """Lines that follow a provisional prediction; they are checked like it, and are no decisions of their own."""
     differences: tuple[Difference, ...]
     """The first few, by line."""
     malformed_lines: tuple[Malformed, ...]
@@ -100,7 +120,7 @@ class Replay:
 
     def __init__(self) -> None:
         self._decode = msgspec.json.Decoder(_Recorded).decode
-        self._lines = self._checked = self._accepted = self._differing = self._malformed = 0
+        self._lines = self._checked = self._accepted = self._differing = self._malformed = self._settled = 0
         self._differences: list[Difference] = []
         self._malformed_lines: list[Malformed] = []
         self._seen: defaultdict[tuple[str, int], list[NDArray[np.int64]]] = defaultdict(list)
@@ -116,7 +136,10 @@ class Replay:
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
                 wrong.append(Malformed(number, _why(value, exc)))
             else:
-                groups[recorded.seed, recorded.topic].append((number, recorded))
+                if (broken := recorded.broken_rule) is not None:
+                    wrong.append(Malformed(number, broken))
+                else:
+                    groups[recorded.seed, recorded.topic].append((number, recorded))
         found: list[Difference] = []
         for (seed, topic), members in groups.items():
             if seed >= 2**64:
@@ -125,11 +148,15 @@ class Replay:
             inexact, differ, yes = _recompute(seed, topic, members)
             wrong += inexact
             found += differ
-            for partition in {recorded.partition for _, recorded in members}:
-                offsets = [recorded.offset for _, recorded in members if recorded.partition == partition]
+            decided = [recorded for _, recorded in members if recorded.standing != Standing.SETTLED]
+            for partition in {recorded.partition for recorded in decided}:
+                offsets = [recorded.offset for recorded in decided if recorded.partition == partition]
                 self._seen[topic, partition].append(np.array(offsets, dtype=np.int64))
-            self._checked += len(members) - len(inexact)
-            self._accepted += yes
+            followed = len(members) - len(decided)
+            self._settled += followed
+            # A settled line was accepted, exactly and at propensity 1, or it is among the broken or the differing ones.
+            self._checked += len(members) - len(inexact) - followed
+            self._accepted += yes - sum(each.accepted for _, each in members if each.standing == Standing.SETTLED)
         self._lines += len(values)
         self._differing += len(found)
         self._malformed += len(wrong)
@@ -148,6 +175,7 @@ class Replay:
             differing=self._differing,
             malformed=self._malformed,
             repeated=sum(len(offsets) - len(np.unique(offsets)) for offsets in everything),
+            settled=self._settled,
             differences=tuple(self._differences),
             malformed_lines=tuple(self._malformed_lines),
         )

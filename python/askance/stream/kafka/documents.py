@@ -113,6 +113,9 @@ class KafkaStream:
         config = self._config
         outputs: defaultdict[tuple[str, int], defaultdict[str, list[Outgoing]]] = defaultdict(lambda: defaultdict(list))
         for record, value in delivery.predictions:
+            if value is None:
+                msg = "documents are held on files only: contract.on_escalation is checked with the settings"
+                raise AssertionError(msg)
             outputs[record.coordinates[:2]][config.predictions].append(_beside(record, value))
         if delivery.queries:
             records = {record.coordinates: record for record, _ in delivery.predictions}
