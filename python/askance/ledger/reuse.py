@@ -84,7 +84,7 @@ class Sieve:
         rows = connection.execute(
             "SELECT labels.number, labels.query, text, signatures.query IS NOT NULL FROM labels"
             " JOIN queries ON queries.number = labels.query LEFT JOIN signatures ON signatures.query = labels.query"
-            " WHERE labels.number > ? AND outcome = ? AND key IS ? AND labels.twin IS NULL"
+            " WHERE labels.number > ? AND outcome = ? AND labels.key IS ? AND labels.twin IS NULL"
             " ORDER BY labels.number LIMIT ?",
             (self._signed_up_to, Outcome.LABELLED, key, _SIGNED_AT_ONCE),
         ).fetchall()
