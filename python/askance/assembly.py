@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from askance.config import Config
     from askance.protocols import Ledger, Registry, Student, Trainer
     from askance.rules.budget import Budget
+    from askance.rules.selection import SelectionRule
     from askance.stream.kafka.documents import KafkaStream
     from askance.stream.kafka.queries import LabelView, LaneWorker
     from askance.telemetry import Telemetry
@@ -229,8 +230,27 @@ def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
         not_worse_by=config.train.not_worse_by,
         parity_tolerance=config.train.parity_tolerance,
         seed=config.train.seed,
+        selection=_selection(config),
+        rescored=config.gate.measure if config.train.selection.uncertainty == "champion" else None,
     )
     return ProcessTrainer(spec, on_warning=_logger.warning)
+
+
+def _selection(config: Config) -> SelectionRule | None:
+    from askance.rules.selection import SelectionRule
+
+    settings = config.train.selection
+    if settings.kind == "none":
+        return None
+    return SelectionRule(
+        by_confidence=settings.by_confidence,
+        by_uncertainty=settings.by_uncertainty,
+        per_class=settings.per_class,
+        weighted=settings.weighted,
+        momentum=settings.momentum,
+        importance_exponent=settings.importance_exponent if settings.importance else 0.0,
+        importance_cap=settings.importance_cap,
+    )
 
 
 def guard(config: Config, ledger: Ledger, registry: Registry, telemetry: Telemetry) -> GuardWorker:

@@ -15,7 +15,7 @@ from askance.config.base import Section
 from askance.config.gate import BudgetConfig, GateConfig
 from askance.config.kafka import KafkaConfig
 from askance.config.stream import SinkConfig, SourceConfig
-from askance.config.student import GuardConfig, StudentConfig, TrainConfig
+from askance.config.student import GuardConfig, SelectionConfig, StudentConfig, TrainConfig
 from askance.config.teacher import PriceConfig, SpendConfig, TeacherConfig
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "KafkaConfig",
     "PriceConfig",
     "Section",
+    "SelectionConfig",
     "SinkConfig",
     "SourceConfig",
     "SpendConfig",
