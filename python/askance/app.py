@@ -16,6 +16,7 @@ from askance import assembly, teaching
 from askance.errors import AskanceError
 from askance.records import LabelCounts
 from askance.rules.estimate import estimate_window
+from askance.student.committee import scores
 from askance.student.slot import Slot
 from askance.summary import Summary
 from askance.telemetry import Telemetry
@@ -172,7 +173,7 @@ class _Run:
     async def _watch(self, registry: Registry) -> None:
         await watch(
             registry=registry,
-            load=lambda version: assembly.load(registry, version),
+            load=lambda version: assembly.load_live(self._config, registry, version),
             slot=self._slot,
             telemetry=self._telemetry,
             interval_seconds=_WATCH_SECONDS,
@@ -182,12 +183,13 @@ class _Run:
     async def _classify(self, registry: Registry, observer: Observer) -> ClassifyWorker:
         champion = await asyncio.to_thread(registry.current)
         if champion is not None:
-            self._slot.put(await asyncio.to_thread(assembly.load, registry, champion))
+            self._slot.put(await asyncio.to_thread(assembly.load_live, self._config, registry, champion))
         ledger = None if assembly.on_kafka(self._config) else self._open_ledger("classify")
         progress = list(ledger.progress().values()) if ledger else []
+        documents = sum(partition.documents for partition in progress)
         budget = assembly.budget(
             self._config,
-            documents=sum(partition.documents for partition in progress),
+            documents=documents,
             accepted=sum(partition.accepted for partition in progress),
         )
         stream = await self._stack.enter_async_context(
@@ -216,6 +218,8 @@ class _Run:
             clock=time.monotonic,
             batch=self._config.batch,
             linger_seconds=self._config.linger_ms / 1000,
+            seed_set=assembly.seed_set(self._config, documents=documents),
+            scores=scores,
         )
 
     async def _stream(self, classify: ClassifyWorker) -> None:

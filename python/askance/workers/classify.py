@@ -25,11 +25,16 @@ if TYPE_CHECKING:
 
     from askance.codec import DocumentDecoder
     from askance.protocols import Sink, Source, Student
-    from askance.records import DeadLetter, Document, Record
+    from askance.records import Coordinates, DeadLetter, Document, Record
     from askance.rules.budget import Budget
-    from askance.rules.gate import Gate
+    from askance.rules.gate import Draws, Gate
+    from askance.rules.seeding import SeedSet
     from askance.student.slot import Slot
     from askance.telemetry import Telemetry
+
+
+def _logits(student: Student, texts: Sequence[str]) -> tuple[NDArray[np.float32], None]:
+    return student.logits(texts), None
 
 
 class ClassifyWorker:
@@ -37,6 +42,8 @@ class ClassifyWorker:
 
     `backlog` says, without blocking, how many queries wait for the teacher: from `max_backlog` on the gate is closed.
     `teacher_state` says, likewise, how the teacher is: the gate is told before a batch is drawn, never after.
+    `seed_set` picks what is asked about first, while there is no student. `scores` gives the student's logits and,
+    where a committee stands in the slot, how far it disagrees.
     """
 
     def __init__(
@@ -55,7 +62,11 @@ class ClassifyWorker:
         clock: Callable[[], float],
         batch: int,
         linger_seconds: float,
+        seed_set: SeedSet | None = None,
+        scores: Callable[[Student, Sequence[str]], tuple[NDArray[np.float32], NDArray[np.float32] | None]] = _logits,
     ) -> None:
+        self._seed_set = seed_set
+        self._scores = scores
         self._source = source
         self._sink = sink
         self._decoder = decoder
@@ -131,7 +142,7 @@ class ClassifyWorker:
         coordinates = [document.record.coordinates for document in documents]
         opening = self._opening(len(documents), blind=student is None)
         if student is None:
-            draws = self._gate.draw(opening, coordinates)
+            draws = self._draw_blindly(documents, coordinates, opening)
             judged = _Judged(
                 version=None,
                 labels=[None] * len(documents),
@@ -141,11 +152,14 @@ class ClassifyWorker:
                 accepted=draws.accepted,
             )
         else:
+            logits, disagreement = self._scores(student, [document.text for document in documents])
             decisions = self._gate.decide(
-                student.logits([document.text for document in documents]),
+                logits,
                 temperature=student.temperature,
                 opening=opening,
                 coordinates=coordinates,
+                labels=student.labels,
+                disagreement=disagreement,
             )
             finite = decisions.finite.tolist()
             judged = _Judged(
@@ -162,14 +176,23 @@ class ClassifyWorker:
                 propensities=decisions.propensities,
                 accepted=decisions.accepted,
             )
-        self._budget.spent(judged.uncertainties, int(judged.accepted.sum()))
+        self._budget.spent(judged.uncertainties, int(judged.accepted.sum()), judged.labels)
         return judged
+
+    def _draw_blindly(
+        self, documents: Sequence[Document], coordinates: Sequence[Coordinates], opening: Opening
+    ) -> Draws:
+        """While a seed set is picked, what is not in it is asked about at the floor's rate."""
+        if self._seed_set is None or self._seed_set.is_done or opening.scale == 0.0:
+            return self._gate.draw(opening, coordinates)
+        chosen = self._seed_set.pick([document.text for document in documents])
+        return self._gate.draw(opening.shut(), coordinates, chosen=chosen)
 
     def _opening(self, documents: int, *, blind: bool) -> Opening:
         opening = self._budget.opening(documents, now=self._clock(), blind=blind)
         state = self._teacher_state()
         if state is TeacherState.PAUSED:
-            opening = opening._replace(scale=0.0)
+            opening = opening.shut()
         if state is TeacherState.SPENT or self._backlog() >= self._max_backlog:
             opening = CLOSED
         if opening == CLOSED:
