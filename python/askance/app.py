@@ -22,6 +22,7 @@ from askance.health import Health
 from askance.records import LabelCounts
 from askance.rules.estimate import estimate_window
 from askance.stream.local import LocalStream
+from askance.student.committee import scores
 from askance.student.slot import Slot
 from askance.summary import Summary
 from askance.telemetry import Telemetry
@@ -226,7 +227,7 @@ class _Run:
     async def _watch(self, registry: Registry) -> None:
         await watch(
             registry=registry,
-            load=lambda version: assembly.load(registry, version),
+            load=lambda version: assembly.load_live(self._config, registry, version),
             slot=self._slot,
             telemetry=self._telemetry,
             interval_seconds=_WATCH_SECONDS,
@@ -236,15 +237,16 @@ class _Run:
     async def _classify(self, registry: Registry, observer: Observer) -> ClassifyWorker:
         champion = await asyncio.to_thread(registry.current)
         if champion is not None:
-            self._slot.put(await asyncio.to_thread(assembly.load, registry, champion))
+            self._slot.put(await asyncio.to_thread(assembly.load_live, self._config, registry, champion))
         # The version on trial comes by the watch: it is not waited for.
         directions = await asyncio.to_thread(registry.directions)
         self._slot.direct(msgspec.structs.replace(directions, challenger=None), None)
         ledger = None if assembly.on_kafka(self._config) else self._open_ledger("classify")
         progress = list(ledger.progress().values()) if ledger else []
+        documents = sum(partition.documents for partition in progress)
         budget = assembly.budget(
             self._config,
-            documents=sum(partition.documents for partition in progress),
+            documents=documents,
             accepted=sum(partition.accepted for partition in progress),
         )
         stream = await self._stack.enter_async_context(
@@ -278,6 +280,8 @@ class _Run:
             batch=self._config.batch,
             linger_seconds=self._config.linger_ms / 1000,
             contract=assembly.contract(self._config),
+            seed_set=assembly.seed_set(self._config, documents=documents),
+            scores=scores,
         )
 
     async def _stream(self, classify: ClassifyWorker) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from askance.codec import DocumentDecoder
-from askance.errors import ConfigError, UsageError
+from askance.errors import ConfigError, RegistryError, UsageError
 from askance.ledger import SqliteLedger
+from askance.manifest import FeaturizerConfig
 from askance.registry import DirectoryRegistry
 from askance.rules.budget import PerSecondBudget, ShareBudget, Unlimited
 from askance.rules.gate import Gate
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from askance.health import Health
     from askance.protocols import Ledger, Registry, Student, Trainer
     from askance.rules.budget import Budget
+    from askance.rules.seeding import SeedSet
+    from askance.rules.selection import SelectionRule
     from askance.stream.kafka.documents import KafkaStream
     from askance.stream.kafka.queries import LabelView, LaneWorker
     from askance.telemetry import Telemetry
@@ -89,6 +92,28 @@ def load(registry: Registry, version: str) -> Student:
     return onnx.load(registry.verified(version), registry.manifest(version))
 
 
+def load_live(config: Config, registry: Registry, version: str) -> Student:
+    """What goes into the slot for a champion: itself or, where the gate asks a committee, it and its predecessors.
+
+    Members are the newest versions before it with the same label set; one that cannot be loaded is left out.
+    """
+    from askance.student.committee import Committee
+
+    live = load(registry, version)
+    if config.disagreement is None:
+        return live
+    members = [live]
+    older = [each for each in registry.versions() if each.version < version and each.labels == tuple(live.labels)]
+    for manifest in reversed(older):
+        if len(members) == config.gate.committee:
+            break
+        try:
+            members.append(load(registry, manifest.version))
+        except RegistryError as exc:
+            _logger.warning("%s is not in the committee: %s", manifest.version, exc)
+    return Committee(members, config.disagreement) if len(members) > 1 else live
+
+
 def decoder(config: Config) -> DocumentDecoder:
     """Decodes the documents."""
     return DocumentDecoder(
@@ -101,7 +126,22 @@ def decoder(config: Config) -> DocumentDecoder:
 
 def gate(config: Config) -> Gate:
     """The fixed part of the policy."""
-    return Gate(measure=config.gate.measure, exponent=config.gate.exponent, seed=config.gate.seed)
+    return Gate(measure=config.measure, exponent=config.exponent, seed=config.gate.seed)
+
+
+def seed_set(config: Config, *, documents: int) -> SeedSet | None:
+    """What picks the first queries, going on after so many documents; None where nothing does."""
+    from askance.rules.seeding import SeedSet
+    from askance.student import features
+
+    if not config.gate.seed_documents:
+        return None
+    return SeedSet(
+        features.build(_featurizer(config)).transform,
+        documents=config.gate.seed_documents,
+        size=config.budget.advance,
+        seen=documents,
+    )
 
 
 def budget(config: Config, *, documents: int, accepted: int) -> Budget:
@@ -110,15 +150,18 @@ def budget(config: Config, *, documents: int, accepted: int) -> Budget:
     if settings.kind == "m-raru":
         return Unlimited(floor=config.floor)
     if settings.kind == "per_second":
-        return PerSecondBudget(per_second=settings.per_second, floor=config.floor, exponent=config.gate.exponent)
+        return PerSecondBudget(
+            per_second=settings.per_second, floor=config.floor, exponent=config.exponent, targets=settings.class_targets
+        )
     return ShareBudget(
         share=settings.share,
         floor=config.floor,
-        exponent=config.gate.exponent,
+        exponent=config.exponent,
         advance=settings.advance,
         horizon=settings.horizon,
         documents=documents,
         accepted=accepted,
+        targets=settings.class_targets,
     )
 
 
@@ -224,9 +267,12 @@ def dead_letter_path(config: Config) -> Path:
     return folder / "dead-letters.jsonl"
 
 
+def _featurizer(config: Config) -> FeaturizerConfig:
+    return FeaturizerConfig(bits=config.student.bits, ngram_max=config.student.ngram_max)
+
+
 def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
     """The trainer, in a process of its own."""
-    from askance.manifest import FeaturizerConfig
     from askance.training.process import ProcessTrainer
     from askance.training.spec import Spec
 
@@ -234,14 +280,33 @@ def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
         ledger=str(ledger_path(config, "train")),
         registry=str(_registry_path(config)),
         labels=label_set,
-        featurizer=FeaturizerConfig(bits=config.student.bits, ngram_max=config.student.ngram_max),
+        featurizer=_featurizer(config),
         holdout_share=config.train.holdout_share,
         promote=config.train.promote,
         not_worse_by=config.train.not_worse_by,
         parity_tolerance=config.train.parity_tolerance,
         seed=config.train.seed,
+        selection=_selection(config),
+        rescored=config.measure if config.train.selection.uncertainty == "champion" else None,
     )
     return ProcessTrainer(spec, on_warning=_logger.warning)
+
+
+def _selection(config: Config) -> SelectionRule | None:
+    from askance.rules.selection import SelectionRule
+
+    settings = config.train.selection
+    if settings.kind == "none":
+        return None
+    return SelectionRule(
+        by_confidence=settings.by_confidence,
+        by_uncertainty=settings.by_uncertainty,
+        per_class=settings.per_class,
+        weighted=settings.weighted,
+        momentum=settings.momentum,
+        importance_exponent=settings.importance_exponent if settings.importance else 0.0,
+        importance_cap=settings.importance_cap,
+    )
 
 
 def contract(config: Config) -> Contract | None:

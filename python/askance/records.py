@@ -319,6 +319,8 @@ class Labelled(msgspec.Struct, frozen=True):
     propensity: float
     confidence: float | None
     """The teacher's, null when unknown."""
+    uncertainty: float = 1.0
+    """The student's when the document came; 1 where none had scored it."""
 
 
 class Judged(msgspec.Struct, frozen=True):

@@ -12,10 +12,17 @@ from askance.config.base import Positive, Section, Share
 class GateConfig(Section):
     """How uncertainty becomes the probability of asking the teacher."""
 
-    measure: Literal["entropy", "margin", "least_confidence"] = "entropy"
-    """The uncertainty measure."""
-    exponent: Annotated[float, Field(ge=0.0)] = 1.0
-    """Sharpens (above 1) or flattens (below 1) the preference for uncertain documents."""
+    measure: Literal["entropy", "margin", "least_confidence", "random", "vote_entropy", "consensus_kl"] | None = None
+    """The uncertainty measure. Default: `entropy`. `random`: none, all documents are as likely to be asked
+    about. `vote_entropy` and `consensus_kl`: how far the newest versions disagree (query by committee)."""
+    exponent: Annotated[float, Field(ge=0.0)] | None = None
+    """Sharpens (above 1) or flattens (below 1) the preference for uncertain documents. Default: 1."""
+    committee: Annotated[int, Field(ge=2, le=16)] = 3
+    """Versions in the committee, the live one among them; each of them scores every document, so three cost three
+    times the time. While there is only one version, its entropy is the measure."""
+    seed_documents: Annotated[int, Field(ge=0)] = 0
+    """Cold start: pick the first `budget.advance` queries out of so many documents, such that they represent the
+    others, instead of asking about the first ones; 0: do not."""
     floor: Share | None = None
     """Exploration floor: every document's least probability of being asked about. Default: a twentieth of
     `budget.share`, so that 5 % of the teacher's calls are spread evenly (0 with the budget `m-raru`)."""
@@ -36,6 +43,8 @@ class BudgetConfig(Section):
     """Queries lent ahead of the share so that the first student comes early; paid back over `horizon` documents."""
     horizon: Annotated[int, Field(ge=1)] = 5_000
     """Over how many documents what was asked too much or too little is made up for."""
+    class_targets: dict[str, Share] = Field(default_factory=dict)
+    """Label to the least part of the queries whose predicted label it is, for classes that are rare and matter."""
     max_pending: Annotated[int, Field(ge=1)] = 10_000
     """The gate closes (propensity 0, recorded as such) while this many queries wait for the teacher."""
 

@@ -20,6 +20,32 @@ class StudentConfig(Section):
     """Word n-grams up to this length."""
 
 
+class SelectionConfig(Section):
+    """LLKD-style: which of the paid labels are learnt from, and how much each counts."""
+
+    kind: Literal["none", "llkd"] = "none"
+    """`none`: all, alike; the gate has selected already. `llkd`: what the teacher is sure of and the student is not, by
+    the parts below; without any known confidence of the teacher only the importance weight is left."""
+    by_confidence: bool = True
+    """Drop a label whose teacher's confidence is below the moving threshold."""
+    by_uncertainty: bool = True
+    """Drop a label whose student's uncertainty is below the moving threshold."""
+    per_class: bool = True
+    """Lower both thresholds for classes of which teacher or student is less sure, or less unsure, than of others."""
+    weighted: bool = True
+    """Weigh a label by confidence times uncertainty, each class alike."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Weight of the past in the thresholds, which every 64 labels move."""
+    importance: bool = True
+    """Weigh a label by (1/propensity)^exponent as well."""
+    importance_exponent: Share = 0.5
+    """1 undoes the gate's preference, but cuts the effective sample size; 0.5 is the middle."""
+    importance_cap: Annotated[float, Field(ge=1.0)] = 10.0
+    """The largest importance weight, before weights are made to average 1."""
+    uncertainty: Literal["recorded", "champion"] = "recorded"
+    """The student's uncertainty as it was when the document came, or as the live version sees it now."""
+
+
 class TrainConfig(Section):
     """When and how students are trained."""
 
@@ -54,6 +80,7 @@ class TrainConfig(Section):
     """A version is refused when any probability on the holdout differs from the trained model's by more."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """For whatever in training is random."""
+    selection: SelectionConfig = SelectionConfig()
 
 
 class GuardConfig(Section):

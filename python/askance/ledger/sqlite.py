@@ -257,8 +257,8 @@ class SqliteLedger:
         """Every query with a valid label, or only the `newest` so many, in the order the labels came."""
         with self._reading() as connection:
             rows = connection.execute(
-                'SELECT topic, partition, "offset", text, label, predicted, version, propensity, labels.confidence'
-                " FROM labels JOIN queries ON queries.number = labels.query"
+                'SELECT topic, partition, "offset", text, label, predicted, version, propensity, labels.confidence,'
+                " uncertainty FROM labels JOIN queries ON queries.number = labels.query"
                 " WHERE outcome = ? ORDER BY labels.number DESC LIMIT ?",
                 (Outcome.LABELLED, -1 if newest is None else newest),
             ).fetchall()

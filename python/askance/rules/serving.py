@@ -17,7 +17,8 @@ from askance.rules.gate import CLOSED
 from askance.rules.split import bytes_uniform
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
 
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
     from askance.protocols import Student
     from askance.records import Document, Label
     from askance.rules.gate import Gate, Opening
+
+    Score: TypeAlias = Callable[[Student, Sequence[str]], tuple[NDArray[np.float32], NDArray[np.float32] | None]]
+    """What a student says of n texts: logits, (n, K), and, of a committee, its disagreement, (n,) in [0, 1]."""
+
+
+def alone(student: Student, texts: Sequence[str]) -> tuple[NDArray[np.float32], None]:
+    """A `Score` of one student."""
+    return student.logits(texts), None
 
 
 class Contract(NamedTuple):
@@ -76,19 +85,29 @@ def predict(
     gate: Gate,
     opening: Opening,
     contract: Contract | None,
+    scores: Score = alone,
+    chosen: NDArray[np.bool_] | None = None,
 ) -> list[Prediction]:
-    """One prediction a document, in their order; every part is scored by its own version, each coin tossed once."""
+    """One prediction a document, in their order; every part is scored by its own version, each coin tossed once.
+
+    Those `chosen`, (n,), for a seed set are asked about for certain, as long as there is no student.
+    """
     found: dict[int, Prediction] = {}
     for part in parts:
         members = [documents[place] for place in part.places]
-        found |= zip(part.places, _predict(members, part, gate, opening, contract), strict=True)
+        scored = _score(members, part.student, gate, opening, scores, None if chosen is None else chosen[part.places])
+        found |= zip(part.places, _predict(members, part, gate, opening, contract, scored), strict=True)
     return [found[place] for place in range(len(documents))]
 
 
 def _predict(
-    documents: Sequence[Document], part: Part, gate: Gate, opening: Opening, contract: Contract | None
+    documents: Sequence[Document],
+    part: Part,
+    gate: Gate,
+    opening: Opening,
+    contract: Contract | None,
+    scored: _Scored,
 ) -> list[Prediction]:
-    scored = _score(documents, part.student, gate, opening)
     standings: list[str | None] = [None] * len(documents)
     if contract is not None:
         is_sure = np.zeros(len(documents), dtype=np.bool_)
@@ -238,11 +257,18 @@ class _Scored(NamedTuple):
     accepted: NDArray[np.bool_]
 
 
-def _score(documents: Sequence[Document], student: Student | None, gate: Gate, opening: Opening) -> _Scored:
+def _score(
+    documents: Sequence[Document],
+    student: Student | None,
+    gate: Gate,
+    opening: Opening,
+    scores: Score = alone,
+    chosen: NDArray[np.bool_] | None = None,
+) -> _Scored:
     coordinates = [document.record.coordinates for document in documents]
     count = len(documents)
     if student is None:
-        draws = gate.draw(opening, coordinates)
+        draws = gate.draw(opening, coordinates, chosen=chosen)
         return _Scored(
             finite=np.zeros(count, dtype=np.bool_),
             labels=np.zeros(count, dtype=np.int32),
@@ -251,11 +277,14 @@ def _score(documents: Sequence[Document], student: Student | None, gate: Gate, o
             propensities=draws.propensities,
             accepted=draws.accepted,
         )
+    logits, disagreement = scores(student, [document.text for document in documents])
     decisions = gate.decide(
-        student.logits([document.text for document in documents]),
+        logits,
         temperature=student.temperature,
         opening=opening,
         coordinates=coordinates,
+        labels=student.labels,
+        disagreement=disagreement,
     )
     return _Scored(
         finite=decisions.finite,

@@ -17,7 +17,7 @@ from askance.calls import TeacherState
 from askance.codec import encode_predictions
 from askance.records import Delivery, Position, Standing
 from askance.rules.gate import CLOSED, Opening
-from askance.rules.serving import Part, parts_of, predict, query_of, shadow
+from askance.rules.serving import Part, alone, parts_of, predict, query_of, shadow
 from askance.rules.tally import tallies_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from askance.records import DeadLetter, Document, Prediction, Query, Record
     from askance.rules.budget import Budget
     from askance.rules.gate import Gate
-    from askance.rules.serving import Contract
+    from askance.rules.seeding import SeedSet
+    from askance.rules.serving import Contract, Score
     from askance.student.slot import Live, Slot
     from askance.telemetry import Telemetry
 
@@ -40,6 +41,8 @@ class ClassifyWorker:
     `backlog` says, without blocking, how many queries wait for the teacher: from `max_backlog` on the gate is closed.
     `teacher_state` says, likewise, how the teacher is: the gate is told before a batch is drawn, never after. Under a
     `contract` it is asked about every document that the version is not sure enough of, and the budget is not used.
+    `seed_set` picks what is asked about first, while there is no student. `scores` gives a student's logits and, where
+    a committee stands in the slot, how far it disagrees.
     """
 
     def __init__(
@@ -60,7 +63,11 @@ class ClassifyWorker:
         linger_seconds: float,
         contract: Contract | None = None,
         unix_time: Callable[[], float] = time.time,
+        seed_set: SeedSet | None = None,
+        scores: Score = alone,
     ) -> None:
+        self._seed_set = seed_set
+        self._scores = scores
         self._source = source
         self._sink = sink
         self._decoder = decoder
@@ -138,14 +145,28 @@ class ClassifyWorker:
         """The batch's predictions, and what a shadow says of it."""
         directions, challenger = live.directions, live.challenger
         opening = self._opening(len(documents), directions, blind=live.student is None)
+        chosen = None
+        if live.student is None and self._seed_set and not self._seed_set.is_done and opening.scale > 0.0:
+            # While a seed set is picked, what is not in it is asked about at the floor's rate.
+            chosen = self._seed_set.pick([document.text for document in documents])
+            opening = opening.shut()
         parts = [
             Part(student, places, directions.threshold(student.version if student is not None else None))
             for student, places in parts_of(documents, live.student, challenger, directions.challenger)
         ]
-        predictions = predict(documents, parts, gate=self._gate, opening=opening, contract=self._contract)
+        predictions = predict(
+            documents,
+            parts,
+            gate=self._gate,
+            opening=opening,
+            contract=self._contract,
+            scores=self._scores,
+            chosen=chosen,
+        )
         if self._contract is None:
             uncertainties = np.array([prediction.uncertainty for prediction in predictions], dtype=np.float32)
-            self._budget.spent(uncertainties, sum(prediction.accepted for prediction in predictions))
+            labels = [prediction.label for prediction in predictions]
+            self._budget.spent(uncertainties, sum(prediction.accepted for prediction in predictions), labels)
         if challenger is None or not directions.is_shadow(challenger.version):
             return predictions, []
         return predictions, shadow(documents, challenger, predictions, self._gate)
@@ -158,7 +179,7 @@ class ClassifyWorker:
         else:
             opening = self._budget.opening(documents, now=self._clock(), blind=blind)
             if self._teacher_state() is TeacherState.PAUSED:
-                opening = opening._replace(scale=0.0)
+                opening = opening.shut()
         opening = opening._replace(floor=max(opening.floor, directions.floor(now)))
         if self._teacher_state() is TeacherState.SPENT or self._backlog() >= self._max_backlog:
             opening = CLOSED
