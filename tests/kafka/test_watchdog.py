@@ -107,7 +107,9 @@ async def test_an_idle_consumer_is_left_alone(woken: Member) -> None:
 
 async def test_a_rebalance_that_never_ends_is_ended(woken: Member) -> None:
     await woken.fetch(PARTITIONS * RECORDS)
-    await woken.stream._membership.revoked()  # as at the start of a rebalance of which nothing is heard again
+    await woken.stream._membership.revoked(
+        woken.stream._membership.consumer
+    )  # as at the start of a rebalance of which nothing is heard again
     assert woken.health.not_ready()
     await feed(woken.config)
 
