@@ -31,7 +31,7 @@ INSTALL = PIP_QUIET=1 $(BIN)/maturin develop --quiet --release
 
 .PHONY: help
 help:  ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
 setup: .venv/ready-test  ## A virtual environment in .venv with everything `demo`, `test` and `lint` need
@@ -76,6 +76,10 @@ $(FUZZER): | tools
 .PHONY: soak
 soak: .venv/ready-test  ## The Kafka tests at five times their size: 100,000 documents, 20 kills
 	$(BIN)/python -m pytest tests/kafka --soak
+
+.PHONY: test-kafka-3
+test-kafka-3: .venv/ready-test  ## The Kafka tests on a broker of the 3.9 line
+	ASKANCE_TEST_KAFKA_VERSION=3.9.1 $(BIN)/python -m pytest -m kafka
 
 .PHONY: lint
 lint: lint-rust lint-python  ## cargo fmt, clippy, ruff, mypy --strict, stubtest
