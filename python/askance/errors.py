@@ -5,6 +5,7 @@
     │   └── ConfigError          a setting is unknown, malformed or contradicts another
     ├── StreamError              a source or a sink cannot go on
     ├── LedgerError              the ledger cannot be opened, is locked or is damaged
+    │   └── NotUnderWayError     a call or query is settled that is not under way
     ├── RegistryError            the registry cannot do what was asked
     │   └── DamagedVersionError  a version's files do not match its manifest
     ├── TeacherError             the teacher cannot be asked at all (credentials, unknown model)
@@ -39,6 +40,10 @@ class StreamError(AskanceError):
 
 class LedgerError(AskanceError):
     """The ledger cannot be opened, is locked or is damaged."""
+
+
+class NotUnderWayError(LedgerError):
+    """A call or query is settled that is not under way; trying again would not help."""
 
 
 class RegistryError(AskanceError):

@@ -75,12 +75,13 @@ def forecast(config: Config) -> Forecast:
     size = teacher.documents_per_call
     queries = [_query(document) for document in documents]
     groups = [queries[start : start + size] for start in range(0, len(queries), size)]
-    expected = [teacher.expected(group) for group in groups]
+    expected = [charge for group in groups for charge in teacher.expected(group)]
     worst = sum((teacher.worst(group) for group in groups), Spend())
     known = config.budget.kind == "share"
     asked = SAMPLE * config.budget.share if known else float(SAMPLE)
     scale = asked / len(queries)
-    has_price = config.teacher.kind != "openai" or teaching.price(config) is not None
+    models = {config.teacher.model, config.teacher.first.model or config.teacher.model}
+    has_price = config.teacher.kind != "openai" or all(teaching.price(config, model) for model in models)
     whole = _sum(teacher.name, expected)
     return Forecast(
         source="standard input" if config.source.path == "-" else config.source.path,

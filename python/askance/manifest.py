@@ -65,6 +65,8 @@ class Manifest(msgspec.Struct, frozen=True):
     verdict: Verdict
     files: dict[str, str]
     """File name to SHA-256."""
+    dropped: int = 0
+    """Of the labels to train on, those that `train.selection` left out."""
     schema: int = 1
 
 

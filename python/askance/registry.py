@@ -6,6 +6,7 @@ one rename. A process killed at any moment leaves at most a staging folder, whic
 
     root/versions/v0001-1a2b3c4d/{student.onnx, parity.json, manifest.json}
     root/CURRENT      {"version": the champion, "history": the champions before it, oldest first}
+    root/DIRECTIONS   what else the data plane is told, see `askance.directions`
     root/staging/     versions being written
     root/lock         held by whoever is changing any of these; readers need no lock
 """
@@ -18,11 +19,12 @@ import os
 import re
 import shutil
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from askance.directions import Directions
 from askance.errors import DamagedVersionError, RegistryError
 from askance.manifest import Manifest
 
@@ -57,6 +59,7 @@ class DirectoryRegistry:
         self._versions = root / "versions"
         self._staging = root / "staging"
         self._pointer = root / "CURRENT"
+        self._directions = root / "DIRECTIONS"
         self._on_warning = on_warning
         self._warned: set[str] = set()
 
@@ -171,6 +174,55 @@ class DirectoryRegistry:
             newest = max(version, (pointer and pointer.newest) or "", key=_number)
             self._write_pointer(Pointer(version, history[-HISTORY:], newest))
 
+    def directions(self) -> Directions:
+        """What else the data plane is told; a file that is missing or damaged tells nothing."""
+        try:
+            return msgspec.json.decode(self._directions.read_bytes(), type=Directions)
+        except FileNotFoundError:
+            return Directions()
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
+            self._warn(f"{self._directions}: cannot be read ({exc}); going on without; delete the file")
+            return Directions()
+
+    def direct(self, change: Callable[[Directions], Directions]) -> Directions:
+        """Replace what is told by what `change` makes of it, in one atomic write."""
+        with self._changing():
+            before = self.directions()
+            after = change(before)
+            if after != before:
+                self._replace(self._directions, msgspec.json.encode(after) + b"\n")
+        return after
+
+    def prune(self, *, keep: int) -> list[str]:
+        """Remove the oldest versions above `keep`, but none that is or may become live again; returns their names.
+
+        Kept, whatever their number: the champion, the former champions that are still there to go back to (the
+        newest `keep`), the version on trial, one that waits for its promotion, and the parents of all these.
+        """
+        waiting = self.unpromoted()
+        with self._changing():
+            pointer, challenger = self._read_pointer(), self.directions().challenger
+            used = {waiting, challenger.version if challenger else None}
+            if pointer is not None:
+                used |= {pointer.version, *pointer.history[-keep:]}
+            names = self._names()
+            if len(names) <= keep:
+                return []
+            for name in [name for name in names if name in used]:
+                with suppress(RegistryError):
+                    used.add(self.manifest(name).parent)
+            spare = [name for name in names if name not in used]
+            removed = spare[: max(0, len(names) - keep)]
+            # The newest number is what the next version's is counted from.
+            removed = [name for name in removed if name != names[-1]]
+            for name in removed:
+                # Gone by one rename, so that nobody sees half of it.
+                self._staging.mkdir(exist_ok=True)
+                (self._versions / name).rename(self._staging / name)
+            _sync_folder(self._versions)
+            shutil.rmtree(self._staging, ignore_errors=True)
+        return removed
+
     def unpromoted(self) -> str | None:
         """A version that earned its promotion but never got it, because the process died before; or None.
 
@@ -256,9 +308,12 @@ class DirectoryRegistry:
             self._on_warning(text)
 
     def _write_pointer(self, pointer: Pointer) -> None:
-        temporary = self._root / "CURRENT.new"
-        _write_durably(temporary, msgspec.json.encode(pointer) + b"\n")
-        temporary.replace(self._pointer)
+        self._replace(self._pointer, msgspec.json.encode(pointer) + b"\n")
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        temporary = path.with_suffix(".new")
+        _write_durably(temporary, content)
+        temporary.replace(path)
         _sync_folder(self._root)
 
     @contextmanager

@@ -60,7 +60,7 @@ async def produce(config: KafkaConfig, topic: str, *values: bytes | None, partit
 def classify(folder: Path, kafka: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
     (folder / "askance.yaml").write_text(yaml.safe_dump({"kafka": kafka}))
     return subprocess.run(
-        [*COMMAND, "classify", *words], cwd=folder, capture_output=True, text=True, check=False, timeout=240,
+        [*COMMAND, "classify", "--quiet", *words], cwd=folder, capture_output=True, text=True, check=False, timeout=240,
         env=environment(),
     )  # fmt: skip
 

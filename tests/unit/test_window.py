@@ -167,7 +167,7 @@ def test_the_ledger_adds_tallies_up_with_the_positions_and_keeps_versions_apart(
     tallies, _ = run(KNOWN, 0)
     other = msgspec.structs.replace(tallies[0], version="v2")
     for tally in (*tallies, other):
-        ledger.commit([], [Position("t", 0, tally.first_offset + 512, 512, 0, 0, tally=tally)], None)
+        ledger.commit([], [Position("t", 0, tally.first_offset + 512, 512, 0, 0, tallies=(tally,))], None)
     kept = ledger.tallies()
     ledger.close()
     assert [(tally.first_offset, tally.version) for tally in kept] == [(0, "v1"), (0, "v2"), (4096, "v1")]

@@ -92,11 +92,13 @@ def fit(
     *,
     classes: int,
     seed: int,
+    weights: NDArray[np.float64] | None = None,
     max_parameters: int = MAX_PARAMETERS,
 ) -> Logistic:
     """Fit on n documents' features and the (n,) indices of their classes.
 
-    Columns are the buckets seen, scaled by idf = ln((1 + n) / (1 + df)) + 1; classes are weighted to count alike.
+    Columns are the buckets seen, scaled by idf = ln((1 + n) / (1 + df)) + 1; classes are weighted to count alike, and
+    each document by its (n,) `weights` besides.
     Where buckets times classes would exceed `max_parameters`, the buckets that most documents have are kept.
     Deterministic for the same rows in the same order on the same machine.
 
@@ -121,7 +123,7 @@ def fit(
     model = LogisticRegression(C=C, class_weight="balanced", max_iter=MAX_ITERATIONS, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(_scaled(features, columns, idf), targets)
+        model.fit(_scaled(features, columns, idf), targets, sample_weight=weights)
     return Logistic(model, columns, idf, classes)
 
 

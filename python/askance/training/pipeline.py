@@ -6,6 +6,7 @@ else sees them.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 from contextlib import closing
@@ -23,6 +24,7 @@ from askance.rules.split import is_held_out, text_uniform
 from askance.student import features, onnx
 from askance.training import evaluation, export, logistic, parity
 from askance.training.calibration import fit_temperature
+from askance.training.selecting import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,9 +51,10 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
     registry = DirectoryRegistry(Path(spec.registry), on_warning=on_warning)
     training, held_out = split(rows, labels=spec.labels, share=spec.holdout_share)
     _check_that_it_is_new(training, spec, registry)
-    fitted, temperature = _fit(training, spec)
-    graph = export.to_onnx(fitted.linear(), bits=spec.featurizer.bits)
     champion = registry.current()
+    weights = _weights(training, spec, registry, champion)
+    fitted, temperature = _fit(training, spec, weights)
+    graph = export.to_onnx(fitted.linear(), bits=spec.featurizer.bits)
     draft = Manifest(
         version="the challenger",
         created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -63,7 +66,8 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
         parent=champion,
         trained_on=len(training),
         held_out=len(held_out),
-        training_digest=_digest(training),
+        training_digest=_digest(training, spec),
+        dropped=0 if weights is None else int((weights == 0.0).sum()),
         parity_error=0.0,
         agreement=None,
         verdict=Verdict(promoted=False, why="not judged yet"),
@@ -115,28 +119,56 @@ def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: Di
         return
     newest = versions[-1]
     learnt = (newest.training_digest, newest.labels, newest.featurizer)
-    if learnt == (_digest(training), spec.labels, spec.featurizer) and registry.is_whole(newest.version):
+    if learnt == (_digest(training, spec), spec.labels, spec.featurizer) and registry.is_whole(newest.version):
         msg = f"{newest.version} was trained on the very same {len(training):,} labels; nothing new was learnt"
         raise TrainingError(msg)
 
 
-def _fit(training: Sequence[Labelled], spec: Spec) -> tuple[logistic.Logistic, float]:
-    """The student fitted on all rows, and the temperature found with one that was fitted on most of them."""
+def _weights(
+    training: Sequence[Labelled], spec: Spec, registry: DirectoryRegistry, champion: str | None
+) -> NDArray[np.float64] | None:
+    """How much each row counts, 0 where `train.selection` leaves it out; None: all alike."""
+    if spec.selection is None:
+        return None
+    student = None
+    if spec.rescored is not None and champion is not None:
+        with contextlib.suppress(RegistryError):  # a champion that cannot be used cannot be asked either
+            student = onnx.load(registry.verified(champion), registry.manifest(champion))
+    return weights_of(
+        training, labels=spec.labels, rule=spec.selection, champion=student, measure=spec.rescored or "entropy"
+    )
+
+
+def _fit(
+    training: Sequence[Labelled], spec: Spec, weights: NDArray[np.float64] | None
+) -> tuple[logistic.Logistic, float]:
+    """The student fitted on all rows that count, and the temperature found with one that was fitted on most of them.
+
+    The temperature is judged by rows of weight 0 too: they are of the stream that it is for.
+    """
     place = {label: index for index, label in enumerate(spec.labels)}
     targets = np.array([place[row.label] for row in training], dtype=np.int64)
     texts = [row.text for row in training]
 
     def fit(rows: NDArray[np.int64]) -> logistic.Logistic:
-        found = _features([texts[row] for row in rows], spec)
-        return logistic.fit(found, targets[rows], classes=len(spec.labels), seed=spec.seed)
+        if weights is not None:
+            rows = rows[weights[rows] > 0.0]
+        return logistic.fit(
+            _features([texts[row] for row in rows], spec),
+            targets[rows],
+            classes=len(spec.labels),
+            seed=spec.seed,
+            weights=None if weights is None else weights[rows],
+        )
 
     everything = fit(np.arange(len(texts)))
     purpose = f"inner-{spec.seed}"
     inner = np.array([text_uniform(text, purpose=purpose) < INNER_SHARE for text in texts])
-    if len(np.unique(targets[~inner])) < 2:
+    outer = ~inner if weights is None else ~inner & (weights > 0.0)
+    if len(np.unique(targets[outer])) < 2:
         return everything, 1.0
     # A class that only the inner part has is impossible for that student, at any temperature.
-    judged = np.flatnonzero(inner & np.isin(targets, targets[~inner]))
+    judged = np.flatnonzero(inner & np.isin(targets, targets[outer]))
     logits = fit(np.flatnonzero(~inner)).logits(_features([texts[row] for row in judged], spec))
     return everything, fit_temperature(logits, targets[judged])
 
@@ -161,5 +193,8 @@ def _features(texts: list[str], spec: Spec) -> features.Features:
     return features.Features(*features.build(spec.featurizer).transform(texts))
 
 
-def _digest(training: Sequence[Labelled]) -> str:
-    return hashlib.sha256(msgspec.json.encode([(*row.coordinates, row.label) for row in training])).hexdigest()
+def _digest(training: Sequence[Labelled], spec: Spec) -> str:
+    state = hashlib.sha256(msgspec.json.encode([(*row.coordinates, row.label) for row in training]))
+    if spec.selection is not None:
+        state.update(msgspec.json.encode((spec.selection, spec.rescored)))
+    return state.hexdigest()

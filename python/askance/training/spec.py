@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from askance.manifest import FeaturizerConfig
-from askance.rules.promotion import PromotionRule  # noqa: TC001 - msgspec resolves it at run time
+from askance.rules.gate import Measure  # noqa: TC001 - msgspec resolves it at run time
+from askance.rules.promotion import PromotionRule  # noqa: TC001 - as above
+from askance.rules.selection import SelectionRule  # noqa: TC001 - as above
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +25,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     not_worse_by: float = 0.005
     parity_tolerance: float = 1e-4
     seed: int = 0
+    selection: SelectionRule | None = None
+    """None: every label counts alike."""
+    rescored: Measure | None = None
+    """Select by the champion's uncertainty of this measure, instead of the one that was recorded."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

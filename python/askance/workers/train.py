@@ -6,10 +6,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from askance.errors import TrainingError
+from askance.errors import RegistryError, TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from askance.protocols import Ledger, Registry, Trainer
     from askance.rules.retraining import RetrainingSchedule
@@ -31,7 +31,15 @@ class TrainWorker:
         schedule: RetrainingSchedule,
         telemetry: Telemetry,
         clock: Callable[[], float],
+        roll_out: Callable[[str], object] | None = None,
+        prune: Callable[[], Sequence[str]] = tuple,
     ) -> None:
+        """`roll_out` takes a version that was found fit live, by whatever way; default: it is promoted at once.
+
+        `prune` removes versions that nobody needs any more and names them.
+        """
+        self._roll_out = roll_out or registry.promote
+        self._prune = prune
         self._ledger = ledger
         self._trainer = trainer
         self._registry = registry
@@ -59,8 +67,8 @@ class TrainWorker:
         """A version is published first and promoted then; a process that died in between left it waiting."""
         version = await asyncio.to_thread(self._registry.unpromoted)
         if version is not None:
-            await asyncio.to_thread(self._registry.promote, version)
-            _logger.info("version %s promoted: it had earned it when the process ended", version)
+            await asyncio.to_thread(self._roll_out, version)
+            _logger.info("version %s rolled out: it had earned it when the process ended", version)
 
     async def _train_unless_stopped(self, labels: int, stop: asyncio.Event) -> None:
         training = asyncio.create_task(self._train(labels))
@@ -88,10 +96,20 @@ class TrainWorker:
             self._telemetry.trainings.labels(outcome=outcome).inc()
             _logger.info("version %s %s: %s", manifest.version, outcome, manifest.verdict.why)
             if manifest.verdict.promoted:
-                await asyncio.to_thread(self._registry.promote, manifest.version)
+                await asyncio.to_thread(self._roll_out, manifest.version)
+            await asyncio.to_thread(self._remove_old)
         finally:
             self._telemetry.training_seconds.observe(self._clock() - started)
             self._schedule.trained(used, self._clock())
+
+    def _remove_old(self) -> None:
+        try:
+            removed = self._prune()
+        except RegistryError as exc:
+            _logger.warning("old versions cannot be removed: %s", exc)
+        else:
+            if removed:
+                _logger.info("removed the old versions %s", ", ".join(removed))
 
 
 async def _first_of(*events: asyncio.Event, seconds: float) -> None:

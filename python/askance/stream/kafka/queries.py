@@ -18,15 +18,18 @@ from askance.codec import decode_query, decode_settled, encode_settled
 from askance.errors import StreamError
 from askance.records import Coordinates, DeadLetter, Reason, Record
 from askance.stream.kafka.client import connection
-from askance.stream.kafka.documents import dead
-from askance.stream.kafka.membership import TROUBLE, Membership
+from askance.stream.kafka.faults import TROUBLE
+from askance.stream.kafka.letters import dead
+from askance.stream.kafka.membership import Membership
 from askance.stream.kafka.produce import Outgoing, send
 from askance.stream.kafka.topics import partition_counts
+from askance.stream.kafka.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from askance.config import KafkaConfig
+    from askance.health import Health
     from askance.protocols import LedgerView
     from askance.records import Query, Settled
     from askance.telemetry import Telemetry
@@ -43,7 +46,13 @@ class LaneWorker:
     """Keeps a `teach` worker's ledger filled from the queries topic, and publishes what it settles."""
 
     def __init__(
-        self, config: KafkaConfig, ledger: LedgerView, *, telemetry: Telemetry, clock: Callable[[], float]
+        self,
+        config: KafkaConfig,
+        ledger: LedgerView,
+        *,
+        telemetry: Telemetry,
+        health: Health,
+        clock: Callable[[], float],
     ) -> None:
         self._config = config
         self._ledger = ledger
@@ -55,6 +64,7 @@ class LaneWorker:
             transactional=True,
             prepare=self._prepare,
             telemetry=telemetry,
+            health=health,
             clock=clock,
         )
 
@@ -138,17 +148,32 @@ class LaneWorker:
 class LabelView:
     """Keeps a `train` worker's ledger a materialised view of the labels topic; it joins no group."""
 
-    def __init__(self, config: KafkaConfig, ledger: LedgerView) -> None:
+    def __init__(
+        self,
+        config: KafkaConfig,
+        ledger: LedgerView,
+        *,
+        telemetry: Telemetry,
+        health: Health,
+        clock: Callable[[], float],
+    ) -> None:
         self._config = config
         self._ledger = ledger
+        self._telemetry = telemetry
+        self._watchdog = Watchdog(
+            config, [config.labels], f"topic {config.labels}", telemetry=telemetry, health=health, clock=clock
+        )
 
     async def run(self) -> None:
         """Fill until cancelled; a broker that is away is waited for. Raises `StreamError` without the topic."""
         while True:
+            self._watchdog.awaits("connecting")
             try:
                 await self._follow()
             except TROUBLE as exc:
+                self._telemetry.rebuilds.inc()
                 _logger.warning("the labels topic cannot be read, trying again: %s: %s", type(exc).__name__, exc)
+                self._watchdog.came_round()
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _follow(self) -> None:
@@ -156,10 +181,16 @@ class LabelView:
             labels = self._config.labels
             lanes = (await partition_counts(self._config, (labels,)))[labels]
             await _assign(consumer, self._config, self._ledger, range(lanes))
+            self._watchdog.works()
             while True:
+                self._watchdog.came_round()
                 records = await consumer.getmany(timeout_ms=1000, max_records=_MOST_RECORDS)
                 for tp, found in records.items():
                     await _ingest_labels(self._ledger, tp, found)
+                if records:
+                    self._watchdog.fetched(consumer, records)
+                else:
+                    await self._watchdog.check_lag(consumer)
 
 
 async def catch_up(config: KafkaConfig, ledger: LedgerView, lanes: Sequence[int]) -> None:
