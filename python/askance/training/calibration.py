@@ -24,10 +24,8 @@ MINIMUM = 8
 """With fewer documents T stays 1."""
 
 
-def fit_temperature(
-    logits: NDArray[np.floating], targets: NDArray[np.int64], *, weights: NDArray[np.float64] | None = None
-) -> float:
-    """The temperature for (n, K) logits of unseen documents whose classes are `targets`, (n,), and count `weights`.
+def fit_temperature(logits: NDArray[np.floating], targets: NDArray[np.int64]) -> float:
+    """The temperature for (n, K) logits of unseen documents whose classes are `targets`, (n,).
 
     It minimises the negative log-likelihood plus (ln T)^2 / 2: the weight of about one document that says T = 1,
     which keeps a handful of documents that are all answered rightly from asking for boundless certainty.
@@ -38,12 +36,11 @@ def fit_temperature(
     if len(targets) < MINIMUM:
         return 1.0
     rows = np.arange(len(targets))
-    shares = np.ones(len(targets)) if weights is None else weights * (len(targets) / weights.sum())
     doubles = np.asarray(logits, dtype=np.float64)
 
     def loss(log_temperature: float) -> float:
         likelihoods = log_softmax(doubles / math.exp(log_temperature), axis=1)[rows, targets]
-        return float(log_temperature**2 / 2.0 - shares @ likelihoods)
+        return float(log_temperature**2 / 2.0 - likelihoods.sum())
 
     best = minimize_scalar(loss, bounds=(math.log(LOWEST), math.log(HIGHEST)), method="bounded")
     return float(math.exp(best.x))

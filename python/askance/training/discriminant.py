@@ -61,7 +61,7 @@ class Discriminant:
 def fit_discriminant(
     projection: Projection, inputs: Inputs, targets: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> Discriminant:
-    """Fit on n documents of the classes 0 to c - 1, (n,), weighted, (n,); a class's prior is its share of the weight."""
+    """Fit on n documents of the classes 0 to c - 1, (n,), weighted, (n,); a class's prior is its share of weight."""
     vectors = projection.apply(inputs)
     centre = np.average(vectors, axis=0, weights=weights).astype(np.float32)
     return Discriminant(projection, centre, *discriminant(vectors.astype(np.float64), targets, weights))

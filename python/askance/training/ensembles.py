@@ -29,6 +29,10 @@ MOST_TREES = 6_000
 LEAF_DOCUMENTS = 5
 LEARNING_RATE = 0.1
 
+BINS = 32
+"""Of each number. Accuracy on 3,000 documents of stackoverflow20 after 1,500 gold labels: .765 with 16, .761 with 32,
+.764 with 64; weighted ones are found one by one, so that more of them cost more than the trees."""
+
 
 class Forest:
     """A fitted random forest; `askance.training.families.Model` says what it promises."""
@@ -45,13 +49,16 @@ class Forest:
     def probabilities(self, inputs: Inputs) -> NDArray[np.float64]:
         """scikit-learn's own, smoothed."""
         votes: NDArray[np.float64] = self._model.predict_proba(self._projection.apply(inputs)) + SMOOTHING
-        return votes / (1.0 + SMOOTHING * votes.shape[1])
+        shares: NDArray[np.float64] = votes / (1.0 + SMOOTHING * votes.shape[1])
+        return shares
 
     def emit(self, graph: Graph) -> str:
         """The trees, and the logarithm of what they sum to."""
         trees = from_forest(self._model.estimators_, self._model.classes_)
-        shares = graph.trees(self._projection.emit(graph), trees, targets=len(self._model.classes_))
-        return graph.add("Log", graph.add("Add", shares, graph.put(np.array(SMOOTHING, dtype=np.float32))))
+        classes = len(self._model.classes_)
+        shares = graph.trees(self._projection.emit(graph), trees, targets=classes)
+        smoothed = graph.add("Add", shares, graph.put(np.array(SMOOTHING, dtype=np.float32)))
+        return graph.transcendental("Log", smoothed, width=classes)
 
 
 class Boosting:
@@ -64,7 +71,8 @@ class Boosting:
     def logits(self, inputs: Inputs) -> NDArray[np.float64]:
         """The raw scores, a binary one as two columns."""
         scores = self._model.decision_function(self._projection.apply(inputs))
-        return scores if scores.ndim == 2 else np.stack([np.zeros_like(scores), scores], axis=1)
+        columns: NDArray[np.float64] = scores if scores.ndim == 2 else np.stack([np.zeros_like(scores), scores], axis=1)
+        return columns
 
     def probabilities(self, inputs: Inputs) -> NDArray[np.float64]:
         """scikit-learn's own."""
@@ -101,6 +109,7 @@ def fit_boosting(
     model = HistGradientBoostingClassifier(
         max_iter=max(1, min(ROUNDS, MOST_TREES // (1 if classes == 2 else classes))),
         learning_rate=LEARNING_RATE,
+        max_bins=BINS,
         max_leaf_nodes=15,
         min_samples_leaf=LEAF_DOCUMENTS,
         l2_regularization=1.0,

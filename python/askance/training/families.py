@@ -6,7 +6,7 @@ Every family fits the classes that have labels, counted alike whatever their num
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from askance.training.inputs import Design, Inputs
-
-Family = Literal["logistic", "svm", "lda", "rf", "gbdt"]
+    from askance.training.spec import Family
 
 NEVER = -1e5
 """The logit of a class without a training label: its probability is exactly 0 at any sane temperature."""
@@ -85,6 +84,15 @@ class Calibrated(NamedTuple):
     temperature: float
 
 
+class Unseen(NamedTuple):
+    """Logits by students that were not fitted on the document."""
+
+    rows: NDArray[np.int64]
+    """(m,) which documents."""
+    logits: NDArray[np.float64]
+    """(m, K)."""
+
+
 def train(
     kind: Family,
     inputs: Inputs,
@@ -99,43 +107,38 @@ def train(
     """A student fitted on all n documents, calibrated with ones that were fitted on part of them.
 
     `targets` (n,) are columns of the label set, of `classes` in all; `weights` (n,) count documents, 1 each by
-    default; `folds` (n,) say which of the parts 0 to 4 each document is in (`askance.training.inputs.folds_of`).
+    default; one of weight 0 is not fitted on, but calibrates like any other, being of the stream that the temperature
+    is for; `folds` (n,) say which of the parts 0 to 4 each document is in (`askance.training.inputs.folds_of`).
     `bits` is the hashed features'. Deterministic for the same rows in the same order on the same machine.
 
     Raises `TrainingError` when there are fewer than two distinct classes or no features at all.
     """
     given = np.ones(len(targets)) if weights is None else np.asarray(weights, dtype=np.float64)
-    fitted, unseen = _fit(kind, inputs, targets, classes=classes, folds=folds, weights=given, seed=seed, bits=bits)
-    if unseen is None:
+    learnt = given > 0.0
+
+    def fit_some(rows: NDArray[np.int64]) -> tuple[Fitted, Unseen | None]:
+        return _fit(
+            kind, take(inputs, rows), targets[rows],
+            classes=classes, folds=folds[rows], weights=given[rows], seed=seed, bits=bits,
+        )  # fmt: skip
+
+    kept = np.flatnonzero(learnt)
+    fitted, unseen = fit_some(kept)
+    if unseen is not None:
+        left_out = np.flatnonzero(~learnt & np.isin(targets, targets[kept]))
+        judged, logits = kept[unseen.rows], unseen.logits
+        if len(left_out):
+            judged = np.concatenate([judged, left_out])
+            logits = np.concatenate([logits, fitted.logits(take(inputs, left_out))])
+    else:
         inner = folds == 0
-        if len(np.unique(targets[~inner])) < 2:
+        outer = np.flatnonzero(~inner & learnt)
+        if len(np.unique(targets[outer])) < 2:
             return Calibrated(fitted, 1.0)
         # A class that only the inner part has is impossible for that student, at any temperature.
-        judged = np.flatnonzero(inner & np.isin(targets, targets[~inner]))
-        rest = np.flatnonzero(~inner)
-        most, _ = _fit(
-            kind, take(inputs, rest), targets[rest],
-            classes=classes, folds=folds[rest], weights=given[rest], seed=seed, bits=bits,
-        )  # fmt: skip
-        unseen = judged, most.logits(take(inputs, judged))
-    judged, logits = unseen
-    return Calibrated(fitted, fit_temperature(logits, targets[judged], weights=given[judged]))
-
-
-def fit(
-    kind: Family,
-    inputs: Inputs,
-    targets: NDArray[np.int64],
-    *,
-    classes: int,
-    folds: NDArray[np.int64],
-    weights: NDArray[np.float64] | None = None,
-    seed: int = 0,
-    bits: int = 18,
-) -> Fitted:
-    """`train` without the temperature, which takes about half the time."""
-    given = np.ones(len(targets)) if weights is None else np.asarray(weights, dtype=np.float64)
-    return _fit(kind, inputs, targets, classes=classes, folds=folds, weights=given, seed=seed, bits=bits)[0]
+        judged = np.flatnonzero(inner & np.isin(targets, targets[outer]))
+        logits = fit_some(outer)[0].logits(take(inputs, judged))
+    return Calibrated(fitted, fit_temperature(logits, targets[judged]))
 
 
 def _fit(
@@ -149,8 +152,8 @@ def _fit(
     seed: int,
     bits: int,
     max_parameters: int = MAX_PARAMETERS,
-) -> tuple[Fitted, tuple[NDArray[np.int64], NDArray[np.float64]] | None]:
-    """The student and, where fitting gives them anyway, rows with the logits of students that have not seen them."""
+) -> tuple[Fitted, Unseen | None]:
+    """The student and, where fitting gives them anyway, logits of documents that it was not fitted on."""
     present, own = np.unique(targets, return_inverse=True)
     if len(present) < 2:
         msg = (
@@ -170,7 +173,7 @@ def _fit(
         judged = np.flatnonzero(np.isfinite(scores[np.arange(len(own)), own]))
         logits = np.full((len(judged), classes), NEVER)
         logits[:, present] = np.nan_to_num(model.calibrated(scores[judged]), nan=NEVER)
-        unseen = judged, logits
+        unseen = Unseen(judged, logits)
     else:
         projection = project(designed, inputs, seed=seed)
         if kind == "lda":

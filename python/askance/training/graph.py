@@ -28,6 +28,9 @@ TREES_OPSET = 3
 IR_VERSION = 8
 """All are read by every onnxruntime from 1.13 on; nothing newer is needed."""
 
+LANES = 16
+"""float32 numbers of the widest registers, those of AVX-512."""
+
 
 class Graph:
     """A graph under construction; the same calls give the same bytes."""
@@ -70,6 +73,20 @@ class Graph:
         gathered = self.add("Gather", self.put(table), self.add("Gather", self.put(remap), ids))
         one = self.put(np.array([1], dtype=np.int64))
         return self.add("Squeeze", self.add("MatMul", self.add("Unsqueeze", weights, one), gathered), one)
+
+    def transcendental(self, operator: str, x: str, *, width: int) -> str:
+        """A function of each number of (n, width), the same to the bit wherever in a batch the row stands.
+
+        onnxruntime takes such functions several numbers at once and the last few one by one, by another approximation.
+        So rows are padded until each is a whole number of the widest registers; then no number is among the last few.
+        """
+        missing = -width % LANES
+        if not missing:
+            return self.add(operator, x)
+        pads = self.put(np.array([0, 0, 0, missing], dtype=np.int64))
+        padded = self.add("Pad", x, pads, self.put(np.array(1.0, dtype=np.float32)))
+        start, end, axis = (self.put(np.array([number], dtype=np.int64)) for number in (0, width, 1))
+        return self.add("Slice", self.add(operator, padded), start, end, axis)
 
     def trees(self, x: str, trees: Trees, *, targets: int) -> str:
         """The sums of the leaves that (n, r) float32 rows fall into, (n, targets)."""

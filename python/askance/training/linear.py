@@ -58,7 +58,9 @@ class Svm:
     Of two classes only the second has a sigmoid, and the first one the rest.
     """
 
-    def __init__(self, model: LinearSVC, design: Design, slopes: NDArray[np.float64], offsets: NDArray[np.float64]) -> None:
+    def __init__(
+        self, model: LinearSVC, design: Design, slopes: NDArray[np.float64], offsets: NDArray[np.float64]
+    ) -> None:
         self._model = model
         self._design = design
         self._slopes = slopes
@@ -84,7 +86,7 @@ class Svm:
         scores = _emit(self._model, self._design, graph)
         sloped = graph.add("Mul", scores, graph.put(-self._slopes.astype(np.float32)))
         arguments = graph.add("Sub", sloped, graph.put(self._offsets.astype(np.float32)))
-        return graph.add("Neg", graph.add("Softplus", arguments))
+        return graph.add("Neg", graph.transcendental("Softplus", arguments, width=len(self._slopes)))
 
 
 def fit_logistic(
@@ -98,7 +100,9 @@ def fit_logistic(
     return Logistic(model, design)
 
 
-def fit_svm(design: Design, inputs: Inputs, targets: NDArray[np.int64], weights: NDArray[np.float64], *, seed: int) -> LinearSVC:
+def fit_svm(
+    design: Design, inputs: Inputs, targets: NDArray[np.int64], weights: NDArray[np.float64], *, seed: int
+) -> LinearSVC:
     """A linear SVM, one class against the others, without its sigmoids."""
     model = LinearSVC(C=SVM_C, random_state=seed)
     with warnings.catch_warnings():

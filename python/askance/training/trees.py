@@ -47,13 +47,15 @@ def from_forest(estimators: Sequence[Any], classes: NDArray[np.int64]) -> Trees:
         left = tree.children_left
         leaf, column = np.nonzero((left < 0)[:, None] & (tree.value[:, 0, :] > 0))
         values = tree.value[leaf, 0, column] / tree.value[leaf, 0].sum(axis=1) / len(estimators)
-        parts.append(_part(number, tree.feature, tree.threshold, left, tree.children_right, leaf, classes[column], values))
+        parts.append(
+            _part(number, tree.feature, tree.threshold, left, tree.children_right, leaf, classes[column], values)
+        )
     return _joined(parts)
 
 
 def from_boosting(rounds: Sequence[Sequence[Any]], classes: NDArray[np.int64]) -> Trees:
     """The trees of a histogram gradient boosting; the sums of their leaves are its raw scores less its baseline."""
-    parts = []
+    parts: list[Trees] = []
     for one in rounds:
         for predictor, target in zip(one, classes, strict=True):
             nodes = predictor.nodes
@@ -89,7 +91,15 @@ def _part(
 ) -> Trees:
     places = np.arange(len(left))
     return Trees(
-        np.full(len(left), number), places, feature, not_above(threshold), left, right, leaf_row, leaf_target, leaf_value
+        np.full(len(left), number),
+        places,
+        feature,
+        not_above(threshold),
+        left,
+        right,
+        leaf_row,
+        leaf_target,
+        leaf_value,
     )
 
 
