@@ -216,7 +216,7 @@ class Run:
         stream, policy = self.stream, self.policy
         recipe = policy.recipe
         if last:
-            recipe = recipe._replace(calibrated=policy.pseudo and recipe.calibrated, iterations=100)
+            recipe = recipe._replace(calibrated=policy.pseudo and recipe.calibrated, tolerance=1e-4)
         asked = np.array(self.asked)
         valid = stream.answers[asked] >= 0
         rows, scores = asked[valid], np.array(self.scores)[valid]

@@ -28,8 +28,9 @@ class Recipe(NamedTuple):
     """C of scikit-learn."""
     balanced: bool = True
     calibrated: bool = True
-    iterations: int = 40
-    """Most, of L-BFGS. Students on the way start from the last one and need no more; one that is judged gets 100."""
+    tolerance: float = 5e-4
+    """Of L-BFGS, for students on the way, which start from the last one. One that is judged is fitted to 1e-4: fitting
+    all of them so takes 1.5 times the time and gives the same accuracies, within the noise of seeds."""
 
 
 class Student(NamedTuple):
@@ -95,7 +96,8 @@ def _fit(x: Any, targets: Any, classes: int, recipe: Recipe, start: Student | No
     model = LogisticRegression(
         C=recipe.penalty,
         class_weight="balanced" if recipe.balanced else None,
-        max_iter=recipe.iterations,
+        max_iter=100,
+        tol=recipe.tolerance,
         warm_start=True,
     )
     if start is not None and len(present) > 2:
