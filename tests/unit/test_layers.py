@@ -35,6 +35,7 @@ NAMING = {"assembly", "teaching", "app", "replaying", "deadletters"}
 EVERYWHERE = frozenset({"msgspec", "numpy"})
 HOMES = {
     "aiokafka": {"stream.kafka"},
+    "fsspec": {"registry.objects"},
     "onnx": {"training.export"},
     "onnxruntime": {"student.onnx"},
     "openai": {"teacher.openai"},
