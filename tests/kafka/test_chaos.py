@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from tests.kafka.broker import Cluster
+    from deploy.kafka.broker import Cluster
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from askance.errors import StreamError
 from askance.stream.kafka.produce import Outgoing, producer, send
 from askance.stream.kafka.topics import create_topics
-from tests.kafka.broker import free_ports
+from deploy.kafka.broker import free_ports
 from tests.kafka.fleet import COMMAND, PARTITIONS, Fleet, environment
 from tests.kafka.readback import read, until
 from tests.kafka.test_fencing import fetch, member, settings
