@@ -124,7 +124,7 @@ clean:  ## Remove .venv and everything that was built
 # Each stamp holds what one audience needs. They share one environment, so each only adds.
 
 .venv/ready-demo: EXTRAS := --extras train
-.venv/ready-test: EXTRAS := --extras train,openai,kafka --group test
+.venv/ready-test: EXTRAS := --extras train,openai,kafka,s3 --group test
 .venv/ready-kafka: EXTRAS := --extras train,kafka
 .venv/ready-bench: EXTRAS := --extras train,openai,kafka --group bench
 

@@ -35,6 +35,7 @@ NAMING = {"assembly", "teaching", "app", "forecast", "replaying", "deadletters"}
 EVERYWHERE = frozenset({"msgspec", "numpy"})
 HOMES = {
     "aiokafka": {"stream.kafka"},
+    "fsspec": {"registry.objects"},
     "onnx": {"training.graph"},
     "onnxruntime": {"student.session"},
     "openai": {"teacher.openai"},

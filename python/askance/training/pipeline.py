@@ -18,7 +18,7 @@ import msgspec
 from askance.errors import RegistryError, TrainingError
 from askance.ledger import SqliteLedger
 from askance.manifest import Manifest, Verdict
-from askance.registry import DirectoryRegistry
+from askance.registry import open_registry
 from askance.rules.split import is_held_out
 from askance.student import features, onnx
 from askance.training import evaluation, fitting, parity
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from askance.records import Labelled
+    from askance.registry import StoredRegistry
     from askance.training.spec import Spec
 
 
@@ -42,7 +43,7 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
     """
     with closing(SqliteLedger(Path(spec.ledger))) as ledger:
         rows = ledger.labelled()
-    registry = DirectoryRegistry(Path(spec.registry), on_warning=on_warning)
+    registry = open_registry(spec.registry, cache=Path(spec.registry_cache), on_warning=on_warning)
     training, held_out = split(rows, labels=spec.labels, share=spec.holdout_share)
     _check_that_it_is_new(training, spec, registry)
     champion = registry.current()
@@ -101,7 +102,7 @@ def split(rows: Sequence[Labelled], *, labels: Sequence[str], share: float) -> t
     return training, held_out
 
 
-def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: DirectoryRegistry) -> None:
+def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: StoredRegistry) -> None:
     """Nothing is gained by a version that would be the newest one over again, unless that one is damaged."""
     versions = registry.versions()
     if not versions:
@@ -115,7 +116,7 @@ def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: Di
 
 
 def _weights(
-    training: Sequence[Labelled], spec: Spec, registry: DirectoryRegistry, champion: str | None
+    training: Sequence[Labelled], spec: Spec, registry: StoredRegistry, champion: str | None
 ) -> NDArray[np.float64] | None:
     """How much each row counts, 0 where `train.selection` leaves it out; None: all alike."""
     if spec.selection is None:
@@ -132,7 +133,7 @@ def _weights(
 def _judge(
     challenger: onnx.OnnxStudent,
     champion: str | None,
-    registry: DirectoryRegistry,
+    registry: StoredRegistry,
     held_out: Sequence[Labelled],
     spec: Spec,
 ) -> Verdict:

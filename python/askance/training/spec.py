@@ -20,7 +20,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     ledger: str
     """Path of the ledger."""
     registry: str
-    """Path of the registry."""
+    """Path or URL of the registry."""
+    registry_cache: str = ""
+    """Path of the folder for copies of what a URL holds."""
     labels: tuple[str, ...]
     """The label set, in the order of the logits' columns."""
     kind: Family = "logistic"
