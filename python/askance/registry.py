@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 NAME = re.compile(r"v(\d{4,})-[0-9a-f]{8}")
+LARGE = 1 << 20
+"""Bytes from which on a file is shared among versions that have the same one."""
+
 HISTORY = 100
 """So many former champions are remembered."""
 
@@ -112,8 +115,7 @@ class DirectoryRegistry:
         for name, expected in manifest.files.items():
             path = folder / name
             try:
-                with path.open("rb") as file:
-                    found = hashlib.file_digest(file, "sha256").hexdigest()
+                found = _digest_of(path)
             except OSError as exc:
                 msg = f"{path}: cannot be read ({exc.strerror}); restore it or use another version"
                 raise DamagedVersionError(msg) from exc
@@ -151,7 +153,8 @@ class DirectoryRegistry:
             staged = self._staging / uuid.uuid4().hex
             staged.mkdir(parents=True)
             for name, content_bytes in files.items():
-                _write_durably(staged / name, content_bytes)
+                if not self._link(staged / name, digests[name], len(content_bytes)):
+                    _write_durably(staged / name, content_bytes)
             _write_durably(staged / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=2))
             _sync_folder(staged)
             self._versions.mkdir(exist_ok=True)
@@ -257,6 +260,18 @@ class DirectoryRegistry:
         msg = f"{self._root}: nothing to roll back to: {champion}; choose one with `askance models promote`"
         raise RegistryError(msg)
 
+    def _link(self, path: Path, digest: str, size: int) -> bool:
+        """Share a large file, such as a frozen encoder, with a version that has the same one; False: with none."""
+        if size < LARGE:
+            return False
+        for manifest in reversed(self.versions()):
+            twin = self._versions / manifest.version / path.name
+            with suppress(OSError):  # not every file system has links
+                if manifest.files.get(path.name) == digest and _digest_of(twin) == digest:
+                    path.hardlink_to(twin)
+                    return True
+        return False
+
     def _names(self) -> list[str]:
         if not self._versions.is_dir():
             return []
@@ -330,8 +345,21 @@ class DirectoryRegistry:
 
 
 def _content_digest(manifest: Manifest) -> str:
-    answer = (manifest.student, manifest.labels, manifest.temperature, manifest.featurizer, manifest.featurizer_digest)
+    answer: tuple[object, ...] = (
+        manifest.student,
+        manifest.labels,
+        manifest.temperature,
+        manifest.featurizer,
+        manifest.featurizer_digest,
+    )
+    if manifest.features != "hashed":
+        answer = (*answer, manifest.features, manifest.encoder, manifest.max_tokens)
     return hashlib.sha256(msgspec.json.encode((manifest.files, *answer), order="sorted")).hexdigest()[:8]
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _number(name: str) -> int:

@@ -35,6 +35,7 @@ NAMING = {"assembly", "teaching", "app", "replaying", "deadletters"}
 EVERYWHERE = frozenset({"msgspec", "numpy"})
 HOMES = {
     "aiokafka": {"stream.kafka"},
+    "huggingface_hub": {"training.encoders"},
     "onnx": {"training.graph"},
     "onnxruntime": {"student.session"},
     "openai": {"teacher.openai"},
@@ -44,6 +45,8 @@ HOMES = {
     "rich": {"cli"},
     "scipy": {"training"},
     "sklearn": {"training"},
+    "safetensors": {"training.encoder_graph"},
+    "tokenizers": {"student.tokens"},
     "typer": {"cli"},
     "yaml": {"settings"},
 }
