@@ -42,13 +42,12 @@ def show_version(config: Path | None, state: Path | None, version: str | None, *
     if json:
         _print_json({"live": version == live, "path": str(path)} | msgspec.to_builtins(manifest))
         return
-    features = manifest.featurizer
     _print_table(
         [
             ("version", f"{version}{' (live)' if version == live else ''}"),
             ("folder", str(path)),
             ("created", manifest.created_at),
-            ("student", f"{manifest.student}, 2^{features.bits} buckets, n-grams up to {features.ngram_max} words"),
+            ("student", f"{manifest.student}, {_reads(manifest)}"),
             ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
             ("trained on", f"{manifest.trained_on:,} labels; {manifest.held_out:,} held out"),
             ("agreement", _estimate(manifest.agreement)),
@@ -98,6 +97,13 @@ def _rows(versions: list[Manifest], live: str | None) -> list[tuple[str, ...]]:
         )
         for manifest in versions
     ]
+
+
+def _reads(manifest: Manifest) -> str:
+    if manifest.features == "hashed":
+        return f"2^{manifest.featurizer.bits} buckets, n-grams up to {manifest.featurizer.ngram_max} words"
+    encoder = f"vectors of {manifest.encoder.name}, " if manifest.encoder else ""
+    return f"{encoder}{manifest.max_tokens} tokens at most"
 
 
 def _estimate(estimate: Estimate | None) -> str:

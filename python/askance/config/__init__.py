@@ -78,6 +78,9 @@ class Config(Section):
             raise ValueError(msg)
         _check_acquisition(self)
         _check_registry(self.registry)
+        if self.student.features == "encoder" and self.student.encoder.model is None:
+            msg = "student.features is encoder, and student.encoder.model names none: name a folder or a hub's model"
+            raise ValueError(msg)
         if self.source.path == "-" and self.source.follow:
             msg = "source.follow needs a file: standard input is followed anyway; drop it"
             raise ValueError(msg)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from askance.errors import RegistryError
@@ -15,6 +16,10 @@ from askance.registry.store import MANIFEST, NAME, number_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
+
+
+LARGE = 1 << 20
+"""Bytes from which on a file is shared among versions that have the same one."""
 
 
 class Directory:
@@ -73,12 +78,26 @@ class Directory:
         staged = self._staging / uuid.uuid4().hex
         staged.mkdir(parents=True)
         for name, content in files.items():
-            write_durably(staged / name, content)
+            if not self._link(staged / name, content):
+                write_durably(staged / name, content)
         _sync_folder(staged)
         self._versions.mkdir(exist_ok=True)
         _sync_folder(self._root)
         staged.rename(self._versions / version)
         _sync_folder(self._versions)
+
+    def _link(self, path: Path, content: bytes) -> bool:
+        """Share a large file, such as a frozen encoder, with a version that has the same one; False: with none."""
+        if len(content) < LARGE:
+            return False
+        digest = hashlib.sha256(content).hexdigest()
+        for version in reversed(self.names()):
+            twin = self._versions / version / path.name
+            with suppress(OSError):  # not every version has it, and not every file system has links
+                if twin.stat().st_size == len(content) and _digest_of(twin) == digest:
+                    path.hardlink_to(twin)
+                    return True
+        return False
 
     def remove(self, versions: Iterable[str]) -> None:
         """See `Store`."""
@@ -123,3 +142,8 @@ def _sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -299,5 +299,13 @@ class StoredRegistry:
 
 
 def _content_digest(manifest: Manifest) -> str:
-    answer = (manifest.student, manifest.labels, manifest.temperature, manifest.featurizer, manifest.featurizer_digest)
+    answer: tuple[object, ...] = (
+        manifest.student,
+        manifest.labels,
+        manifest.temperature,
+        manifest.featurizer,
+        manifest.featurizer_digest,
+    )
+    if manifest.features != "hashed":
+        answer = (*answer, manifest.features, manifest.encoder, manifest.max_tokens)
     return hashlib.sha256(msgspec.json.encode((manifest.files, *answer), order="sorted")).hexdigest()[:8]

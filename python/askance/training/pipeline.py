@@ -66,6 +66,9 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
         agreement=None,
         verdict=Verdict(promoted=False, why="not judged yet"),
         files={},
+        features=trained.reads.features,
+        encoder=trained.reads.encoder,
+        max_tokens=trained.reads.max_tokens,
     )
     challenger = onnx.assemble(draft, trained.files)
     texts = [row.text for row in held_out or training]
@@ -108,8 +111,10 @@ def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: St
     if not versions:
         return
     newest = versions[-1]
-    learnt = (newest.training_digest, newest.student, newest.labels, newest.featurizer)
-    same = (_digest(training, spec), spec.kind, spec.labels, spec.featurizer)
+    read = newest.encoder.name if newest.encoder else "", newest.max_tokens
+    learnt = (newest.training_digest, newest.student, newest.labels, newest.featurizer, newest.features, read)
+    reads = (spec.encoder, spec.max_tokens) if spec.features == "encoder" else ("", 0)
+    same = (_digest(training, spec), spec.kind, spec.labels, spec.featurizer, spec.features, reads)
     if learnt == same and registry.is_whole(newest.version):
         msg = f"{newest.version} was trained on the very same {len(training):,} labels; nothing new was learnt"
         raise TrainingError(msg)
