@@ -38,7 +38,7 @@ BUDGETS = (0.05, 0.1, 0.2, 0.4)
 EVERYTHING = 1.0
 """All labels of the stream: no sampling any more, but the most that this student can learn from it."""
 SETTINGS = (("gold", "encoder"), ("llm", "encoder"), ("gold", "hashed"))
-SHARES = (0.03, 0.06, 0.12, 0.25, 0.4)
+SHARES = (0.015, 0.03, 0.06, 0.12, 0.25, 0.4)
 """The policies'."""
 HEADLINE = "margin^3"
 RANDOM = Policy("random", measure="random")

@@ -150,11 +150,15 @@ def _other(x: Any, targets: Any, classes: int, recipe: Recipe, folds: Any, weigh
 
     if len(np.unique(targets)) < 2:
         return None
-    kept = np.flatnonzero(weights > 0.0)
-    given = {"classes": classes, "folds": folds[kept], "weights": weights[kept]}
-    if not recipe.calibrated:
-        return Other(families.fit(recipe.family, _inputs(x[kept]), targets[kept], **given), 1.0)  # type: ignore[arg-type]
-    return Other(*families.train(recipe.family, _inputs(x[kept]), targets[kept], **given))  # type: ignore[arg-type]
+    fitted, temperature = families.train(
+        recipe.family,  # type: ignore[arg-type]
+        _inputs(x),
+        targets,
+        classes=classes,
+        folds=folds,
+        weights=weights,
+    )
+    return Other(fitted, temperature)
 
 
 def _inputs(x: Any) -> Any:
