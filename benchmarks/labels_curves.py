@@ -6,8 +6,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 from scipy.stats import t
-from sklearn.isotonic import IsotonicRegression
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +58,7 @@ def calls_to_reach(target: float, calls: NDArray[np.float64], accuracy: NDArray[
     many noisy points to touch the target would flatter. Below the first point nothing is claimed.
     """
     logs = np.log(calls)
-    rising = IsotonicRegression().fit(logs, accuracy).predict(logs)
+    rising = isotonic_regression(accuracy).x
     above = np.flatnonzero(rising >= target)
     if not len(above):
         return float("inf")
