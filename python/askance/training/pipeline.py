@@ -14,30 +14,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from askance.errors import RegistryError, TrainingError
 from askance.ledger import SqliteLedger
 from askance.manifest import Manifest, Verdict
 from askance.registry import DirectoryRegistry
-from askance.rules.split import is_held_out, text_uniform
+from askance.rules.split import is_held_out
 from askance.student import features, onnx
-from askance.training import evaluation, export, logistic, parity
-from askance.training.calibration import fit_temperature
+from askance.training import evaluation, fitting, parity
 from askance.training.selecting import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from askance.records import Labelled
     from askance.training.spec import Spec
-
-KIND = "logistic"
-
-INNER_SHARE = 0.2
-"""Part of the training rows that calibrates the temperature of a student fitted on the others."""
 
 
 def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> Manifest:
@@ -53,14 +47,13 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
     _check_that_it_is_new(training, spec, registry)
     champion = registry.current()
     weights = _weights(training, spec, registry, champion)
-    fitted, temperature = _fit(training, spec, weights)
-    graph = export.to_onnx(fitted.linear(), bits=spec.featurizer.bits)
+    trained = fitting.fit(spec, [row.text for row in training], [row.label for row in training], weights)
     draft = Manifest(
         version="the challenger",
         created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        student=KIND,
+        student=spec.kind,
         labels=spec.labels,
-        temperature=temperature,
+        temperature=trained.temperature,
         featurizer=spec.featurizer,
         featurizer_digest=features.digest(spec.featurizer),
         parent=champion,
@@ -73,15 +66,11 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
         verdict=Verdict(promoted=False, why="not judged yet"),
         files={},
     )
-    challenger = onnx.OnnxStudent(draft, onnx.open_session(graph))
+    challenger = onnx.assemble(draft, trained.files)
     texts = [row.text for row in held_out or training]
-    parity_error = parity.check_parity(
-        fitted, challenger, texts, _features(texts, spec), tolerance=spec.parity_tolerance
-    )
-    files = {
-        onnx.GRAPH: graph,
-        onnx.PARITY: msgspec.json.encode(parity.parity_documents(challenger, texts)),
-    }
+    parity_error = parity.check_parity(trained, challenger, texts, tolerance=spec.parity_tolerance)
+    documents = parity.parity_documents(challenger, texts)
+    files = {**trained.files, onnx.PARITY: msgspec.json.encode(documents)}
     verdict = _judge(challenger, champion, registry, held_out, spec)
     estimate = evaluation.agreement(challenger, held_out)
 
@@ -118,8 +107,9 @@ def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: Di
     if not versions:
         return
     newest = versions[-1]
-    learnt = (newest.training_digest, newest.labels, newest.featurizer)
-    if learnt == (_digest(training, spec), spec.labels, spec.featurizer) and registry.is_whole(newest.version):
+    learnt = (newest.training_digest, newest.student, newest.labels, newest.featurizer)
+    same = (_digest(training, spec), spec.kind, spec.labels, spec.featurizer)
+    if learnt == same and registry.is_whole(newest.version):
         msg = f"{newest.version} was trained on the very same {len(training):,} labels; nothing new was learnt"
         raise TrainingError(msg)
 
@@ -139,40 +129,6 @@ def _weights(
     )
 
 
-def _fit(
-    training: Sequence[Labelled], spec: Spec, weights: NDArray[np.float64] | None
-) -> tuple[logistic.Logistic, float]:
-    """The student fitted on all rows that count, and the temperature found with one that was fitted on most of them.
-
-    The temperature is judged by rows of weight 0 too: they are of the stream that it is for.
-    """
-    place = {label: index for index, label in enumerate(spec.labels)}
-    targets = np.array([place[row.label] for row in training], dtype=np.int64)
-    texts = [row.text for row in training]
-
-    def fit(rows: NDArray[np.int64]) -> logistic.Logistic:
-        if weights is not None:
-            rows = rows[weights[rows] > 0.0]
-        return logistic.fit(
-            _features([texts[row] for row in rows], spec),
-            targets[rows],
-            classes=len(spec.labels),
-            seed=spec.seed,
-            weights=None if weights is None else weights[rows],
-        )
-
-    everything = fit(np.arange(len(texts)))
-    purpose = f"inner-{spec.seed}"
-    inner = np.array([text_uniform(text, purpose=purpose) < INNER_SHARE for text in texts])
-    outer = ~inner if weights is None else ~inner & (weights > 0.0)
-    if len(np.unique(targets[outer])) < 2:
-        return everything, 1.0
-    # A class that only the inner part has is impossible for that student, at any temperature.
-    judged = np.flatnonzero(inner & np.isin(targets, targets[outer]))
-    logits = fit(np.flatnonzero(~inner)).logits(_features([texts[row] for row in judged], spec))
-    return everything, fit_temperature(logits, targets[judged])
-
-
 def _judge(
     challenger: onnx.OnnxStudent,
     champion: str | None,
@@ -187,10 +143,6 @@ def _judge(
     except RegistryError as exc:
         return Verdict(promoted=True, why=f"the champion cannot be used: {exc}", champion=champion)
     return evaluation.judge(challenger, student, held_out, rule=spec.promote, margin=spec.not_worse_by)
-
-
-def _features(texts: list[str], spec: Spec) -> features.Features:
-    return features.Features(*features.build(spec.featurizer).transform(texts))
 
 
 def _digest(training: Sequence[Labelled], spec: Spec) -> str:
