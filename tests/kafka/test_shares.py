@@ -167,6 +167,7 @@ async def test_what_others_published_meanwhile_is_not_published_again(
     mine = [ended(number, "mine") for number in range(2)]
     async with producer(config, None) as client:
         asked = [Outgoing(None, encode_query(each.query), (), None) for each in mine]
+        asked.append(Outgoing(None, b"[" * 100_000, (), None))
         await asyncio.gather(*await send(client, config.queries, 0, asked))
         heirs = [Outgoing(None, encode_settled(ended(0, "heir")), (), None)]
         await asyncio.gather(*await send(client, config.labels, 0, heirs))
@@ -187,3 +188,4 @@ async def test_what_others_published_meanwhile_is_not_published_again(
             await until(lambda: len(ledger.owned) == PARTITIONS and not ledger.unpublished(0, 10))
     labels = [decode_settled(record.value) for record in await read(servers, config.labels)]
     assert [(each.query.coordinates.offset, each.label.teacher) for each in labels] == [(0, "heir"), (1, "mine")]
+    assert [record.value for record in await read(servers, config.dead_letters)] == [b"[" * 100_000]

@@ -273,7 +273,7 @@ def _decoded(records: Sequence[Any], decode: Callable[[bytes], _T]) -> tuple[lis
     for record in records:
         try:
             found.append(decode(record.value or b""))
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             coordinates = Coordinates(record.topic, record.partition, record.offset)
             original = Record(coordinates, record.value, record.key, record.headers, record.timestamp)
             broken.append(DeadLetter(original, Reason.INVALID_JSON, str(exc)))
