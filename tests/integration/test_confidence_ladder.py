@@ -10,6 +10,7 @@ import pytest
 
 from askance.calls import Fault
 from askance.config import TeacherConfig
+from askance.errors import TeacherError
 from askance.rules.spend import Price
 from askance.teacher.openai import OpenAITeacher
 from tests.doubles import query
@@ -101,6 +102,15 @@ async def test_a_sample_that_fails_is_not_a_vote_and_counts_at_its_worst_where_i
         assert sum(charge.calls for charge in got.charges) == 3
         server.script("text", answer("yes"), Behaviour(dropped=True), answer("yes"))
         assert (await ask(server, samples=2)).charges is None
+
+
+@pytest.mark.asyncio
+async def test_an_answer_was_paid_for_though_its_samples_find_the_account_empty() -> None:
+    async with FakeLLM() as server:
+        server.script("text", answer("yes"), *[status(429, code="insufficient_quota")] * 2)
+        with pytest.raises(TeacherError, match="add credit") as raised:
+            await ask(server, samples=2)
+    assert raised.value.charges is None, "so it counts as it was reserved"
 
 
 @pytest.mark.asyncio

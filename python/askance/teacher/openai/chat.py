@@ -11,6 +11,7 @@ import msgspec
 import openai
 
 from askance.calls import Attempt, Charge, Fault, Spend
+from askance.errors import TeacherError
 from askance.records import ABSTENTION
 from askance.teacher.headers import rate_limit_reset
 from askance.teacher.openai.endpoint import Endpoint
@@ -161,6 +162,8 @@ class OpenAITeacher:
             if isinstance(outcome, _Faulty):
                 charges += outcome.attempt.charges or (None,)
             elif isinstance(outcome, BaseException):
+                if isinstance(outcome, TeacherError):
+                    outcome.charges = None  # the answer was paid for, and perhaps other samples
                 raise outcome
             else:
                 votes.append(self.prompt.answers(outcome[0], len(texts)))
