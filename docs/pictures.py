@@ -36,7 +36,10 @@ def estimates(runs: int = 60, documents: int = 20_000, classes: int = 20) -> Non
     for seed in range(runs):
         coordinates = [("stream", 0, offset) for offset in range(documents)]
         decisions = Gate(seed=seed).decide(
-            logits, temperature=1.0, opening=Opening(0.005, 0.15), coordinates=coordinates  # type: ignore[arg-type]
+            logits,
+            temperature=1.0,
+            opening=Opening(0.005, 0.15),
+            coordinates=coordinates,  # type: ignore[arg-type]
         )
         if seed == 0:
             # A student somewhat surer than it is right.

@@ -1,7 +1,7 @@
 """Writes the reference pages from the program itself, so that they cannot go stale: `make reference`.
 
-    python docs/reference.py           # write docs/{settings,metrics,commands,topics}.md and docs/schemas/
-    python docs/reference.py --check   # exit with 1 and name the pages that are not what would be written
+python docs/reference.py           # write docs/{settings,metrics,commands,topics}.md and docs/schemas/
+python docs/reference.py --check   # exit with 1 and name the pages that are not what would be written
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ GENERATED = "<!-- Written by docs/reference.py (make reference): change the prog
 TOPICS: dict[str, tuple[type[msgspec.Struct], str]] = {
     "prediction": (Prediction, "One line of the predictions file, or one value on the predictions topic."),
     "query": (Query, "One value on the queries topic: an accepted document on its way to the teacher."),
-    "label": (Settled, "One value on the labels topic: a query with the teacher's answer, so that it stands by itself."),
+    "label": (
+        Settled,
+        "One value on the labels topic: a query with the teacher's answer, so that it stands by itself.",
+    ),
 }
 
 
@@ -35,9 +38,9 @@ def settings() -> str:
     lines = [
         "# Settings",
         "",
-        "`askance init` writes them all to `askance.yaml`; the environment overrides the file, and flags override both.",
-        "A key on this page is written `--set KEY=VALUE` on the command line. Secrets are never settings: keys and passwords",
-        "are read from the environment alone.",
+        "`askance init` writes them all to `askance.yaml`; the environment overrides the file, and flags override",
+        "both. A key on this page is written `--set KEY=VALUE` on the command line. Secrets are never settings: keys and",
+        "passwords are read from the environment alone.",
         "",
     ]
     default: Any = Config()
@@ -63,14 +66,16 @@ def metrics() -> str:
     lines = [
         "# Metrics",
         "",
-        "Every metric a worker has, by the name under which Prometheus scrapes it. A process has those of the workers that",
-        "run in it; loss is always counted.",
+        "Every metric a worker has, by the name under which Prometheus scrapes it. A process has those of the workers",
+        "that run in it; loss is always counted.",
         "",
         "| name | kind | labels | meaning |",
         "|---|---|---|---|",
     ]
     telemetry = Telemetry()
-    labels = {metric._name: metric._labelnames for metric in telemetry.registry._collector_to_names}  # type: ignore[attr-defined] # noqa: SLF001 - told nowhere else
+    # Told nowhere in public.
+    metrics: Any = telemetry.registry._collector_to_names  # noqa: SLF001
+    labels = {metric._name: metric._labelnames for metric in metrics}  # noqa: SLF001
     for metric in sorted(telemetry.registry.collect(), key=lambda metric: metric.name):
         name = metric.name + ("_total" if metric.type == "counter" else "")
         names = ", ".join(f"`{label}`" for label in labels.get(metric.name, ()))
@@ -80,7 +85,13 @@ def metrics() -> str:
 
 def commands() -> str:
     """Every command with its flags, as its `--help` tells them."""
-    lines = ["# Commands", "", "Exit codes: 0 done; 1 something failed while running; 2 the command, its input or its", "settings are wrong. Each failure is one line on stderr.", ""]
+    lines = [
+        "# Commands",
+        "",
+        "Exit codes: 0 done; 1 something failed while running; 2 the command, its input or its",
+        "settings are wrong. Each failure is one line on stderr.",
+        "",
+    ]
     lines += _commands(typer.main.get_command(app), "askance")
     return "\n".join(lines)
 
@@ -106,7 +117,12 @@ def _commands(command: Any, name: str) -> list[str]:
 
 def topics() -> str:
     """What the topics and files carry; the schemas stand beside this page."""
-    lines = ["# Records", "", "Values are JSON; a prediction keeps its document's key, headers and timestamp. JSON Schemas:", ""]
+    lines = [
+        "# Records",
+        "",
+        "Values are JSON; a prediction keeps its document's key, headers and timestamp. JSON Schemas:",
+        "",
+    ]
     for name, (kind, meaning) in TOPICS.items():
         lines += [f"## {name}", "", f"{meaning} Schema: [`schemas/{name}.json`](schemas/{name}.json).", ""]
         lines += [flat(kind.__doc__), "", "| field | type |", "|---|---|"]
@@ -129,7 +145,9 @@ def cell(text: str | None) -> str:
 
 def pages() -> dict[str, str]:
     """Each page's path below this folder, and its text."""
-    found = {f"{page.__name__}.md": GENERATED + page().rstrip() + "\n" for page in (settings, metrics, commands, topics)}
+    found = {
+        f"{page.__name__}.md": GENERATED + page().rstrip() + "\n" for page in (settings, metrics, commands, topics)
+    }
     for name, (kind, _) in TOPICS.items():
         schema = msgspec.json.format(msgspec.json.encode(msgspec.json.schema(kind)), indent=2)
         found[f"schemas/{name}.json"] = schema.decode() + "\n"

@@ -61,7 +61,14 @@ class MemoryLedger:
         self.steps: list[tuple[str, int]] = []
         self.commit(list(queries), (), None)
 
-    def commit(self, queries: Sequence[Query], positions: Sequence[Position], bookmark: str | None) -> None:
+    def commit(
+        self,
+        queries: Sequence[Query],
+        positions: Sequence[Position],
+        bookmark: str | None,
+        standings: Sequence[tuple[Coordinates, str]] = (),
+    ) -> None:
+        assert not standings, "the double knows no contract"
         for one in queries:
             self._queries.setdefault(one.coordinates, one)
             self._status.setdefault(one.coordinates, "pending")
@@ -78,6 +85,12 @@ class MemoryLedger:
                 before.dead_letters + position.dead_letters,
                 bookmark,
             )
+
+    def due_answers(self, now: float, limit: int) -> Sequence[tuple[Query, Label | None]]:
+        return []
+
+    def awaited(self) -> tuple[int, int]:
+        return 0, 0
 
     def progress(self) -> Mapping[tuple[str, int], Progress]:
         return dict(self._progress)
@@ -116,7 +129,7 @@ class MemoryLedger:
                 self._status[one.coordinates] = "pending"
         self.steps.append(("release", sum(len(call.queries) for call in calls)))
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
+    def settle(self, settlements: Sequence[Settlement]) -> int:
         for settlement in settlements:
             reserved = self._open.pop(settlement.call)
             if settlement.charges is not None:
@@ -134,6 +147,7 @@ class MemoryLedger:
                     self._queries[again.coordinates], again.tries, again.bad_replies
                 )
         self.steps.append(("settle", sum(len(one.labels) + len(one.again) for one in settlements)))
+        return 0
 
     def abandon_orphans(self) -> int:
         orphans = [key for key, status in self._status.items() if status == "asked"]
@@ -152,8 +166,8 @@ class MemoryLedger:
 
     block = 1
 
-    def tallies(self) -> Sequence[Tally]:
-        return [position.tally for position in self._positions if position.tally is not None]
+    def tallies(self, *, shadow: bool = False) -> Sequence[Tally]:
+        return [tally for position in self._positions for tally in position.tallies if tally.is_shadow == shadow]
 
     def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
         rows = [
@@ -202,7 +216,9 @@ class ScriptedTeacher:
         concurrency: int = 4,
         documents_per_call: int = 1,
         gate: asyncio.Event | None = None,
+        key: str | None = None,
     ) -> None:
+        self.key = key
         self._behaviour = behaviour
         self._gate = gate
         self.concurrency = concurrency
@@ -219,8 +235,11 @@ class ScriptedTeacher:
     def worst(self, queries: Sequence[Query]) -> Spend:
         return Spend(1, 100 * len(queries), 1000 * len(queries))
 
-    def expected(self, queries: Sequence[Query]) -> Charge:
-        return Charge("scripted", 1, prompt_tokens=10 * len(queries), nanos=100 * len(queries))
+    def expected(self, queries: Sequence[Query]) -> tuple[Charge, ...]:
+        return (Charge("scripted", 1, prompt_tokens=10 * len(queries), nanos=100 * len(queries)),)
+
+    async def audit(self, queries: Sequence[Query]) -> Attempt:
+        return await self.ask(queries)
 
     async def ask(self, queries: Sequence[Query]) -> Attempt:
         self.asked.update(query.document_id for query in queries)

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Decisions", "HashedFeaturizer", "decide", "uncertainty", "uniform"]
+__all__ = ["Decisions", "HashedFeaturizer", "MinHasher", "decide", "uncertainty", "uniform"]
 
 _Measure: TypeAlias = Literal["entropy", "margin", "least_confidence"]
 _Weighting: TypeAlias = Literal["count", "binary", "sublinear"]
@@ -196,3 +196,26 @@ class HashedFeaturizer:
         self, buffer: bytes | NDArray[np.uint8], offsets: NDArray[np.int64]
     ) -> list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]]:
         """`padded` of n documents that lie end to end in one buffer, as in `transform_utf8`."""
+
+@final
+class MinHasher:
+    """Signatures whose equal components estimate how alike two documents are; immutable, thread-safe.
+
+    A document is the set of its shingles: every run of `shingle` words, the words and their hashes being those of
+    `HashedFeaturizer`; a document with fewer words is one shingle of all of them. Words past `max_words` are ignored.
+
+        key[i]       = mix((i + 1) * 0x9E3779B97F4A7C15), modulo 2**64
+        component[i] = min over the shingles of mix(ngram_hash(shingle) ^ key[i]) >> 32
+
+    The share of equal components estimates the Jaccard likeness J of the two sets (Broder, "On the resemblance and
+    containment of documents", 1997), with a standard deviation of sqrt(J (1 - J) / permutations).
+    """
+
+    def __new__(cls, *, permutations: int = 128, shingle: int = 3, max_words: int = 4096) -> MinHasher:
+        """`permutations` is in [1, 1024], `shingle` in [1, 8], `max_words` in [1, 1_000_000]."""
+
+    def signatures(self, texts: list[str]) -> NDArray[np.uint32]:
+        """The signatures of n documents, (n, permutations) uint32; 2**32 - 1 throughout for one without a word.
+
+        A string with a lone surrogate (which is not Unicode text) raises `ValueError` with its index.
+        """

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
 import time
 import traceback
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from askance import assembly, teaching
-from askance.errors import AskanceError
+from askance.endpoint import serve
+from askance.errors import AskanceError, RegistryUnreachableError
+from askance.health import Health
 from askance.records import LabelCounts
 from askance.rules.estimate import estimate_window
+from askance.stream.local import LocalStream
+from askance.student.committee import scores
 from askance.student.slot import Slot
 from askance.summary import Summary
 from askance.telemetry import Telemetry
 from askance.workers.classify import ClassifyWorker
+from askance.workers.follow import finish, follow
+from askance.workers.guard import look_after
 from askance.workers.observe import Observer
 from askance.workers.train import TrainWorker
 from askance.workers.watch import watch
@@ -29,14 +39,16 @@ if TYPE_CHECKING:
 
     from askance.config import Config
     from askance.manifest import Estimate, Manifest
-    from askance.protocols import Ledger, Registry
+    from askance.protocols import Follower, Ledger, Registry
     from askance.summary import Snapshot
     from askance.workers.teach import TeachWorker
 
 ALL_WORKERS = frozenset({"classify", "teach", "train"})
 
 _logger = logging.getLogger(__name__)
-_WATCH_SECONDS = 0.25
+_BEAT_SECONDS = 1.0
+# Nothing may hold the event loop up for so long.
+_HUNG_SECONDS = 30.0
 _STOP_SECONDS = 4.5
 _KAFKA_STOP_SECONDS = 60.0
 
@@ -72,24 +84,31 @@ class _Run:
         self._listener = listener
         self._once = once
         self._telemetry = Telemetry()
+        self._health = Health(time.monotonic)
         self._slot = Slot()
         self._stop = asyncio.Event()
         self._failures: list[str] = []
         self._labels: tuple[str, ...] = ()
         self._stack = AsyncExitStack()
         self._streaming_seconds = 0.0
+        self._follower: Follower | None = None
 
     async def run(self) -> Summary:
         # What the settings get wrong is told before a file or a folder is made.
         if self._workers & {"teach", "train"}:
             self._labels = await asyncio.to_thread(teaching.labels, self._config)
+        if self._config.teacher.kind == "human" and len(self._workers) > 1:
+            # People are asked by `askance labels`, at their own pace.
+            self._workers -= {"teach"}
         if "teach" in self._workers:
             self._teacher = await asyncio.to_thread(teaching.make_teacher, self._config, self._labels)
             self._stack.push_async_callback(self._teacher.aclose)
         async with self._stack:
+            self._serve_metrics()
             for worker in sorted(assembly.alone(self._config, self._workers)):
                 self._stack.enter_context(assembly.exclusive(self._config, worker))
             registry = assembly.registry(self._config)
+            await asyncio.to_thread(teaching.warn_of_other_labels, self._labels, registry)
             ledger = self._ledger_to_observe()
             observer = Observer(
                 ledger=ledger,
@@ -101,6 +120,18 @@ class _Run:
             self._listen_to_signals()
             await self._run_workers(registry, observer)
             return await asyncio.to_thread(self._summary, registry, ledger)
+
+    def _serve_metrics(self) -> None:
+        self._health.unready("process", "starting")
+        settings = self._config.metrics
+        if settings.port is not None:
+            address = self._stack.enter_context(serve(settings.host, settings.port, self._telemetry, self._health))
+            _logger.info("metrics at %s/metrics, health at /healthz and /readyz", address)
+
+    async def _beat(self) -> None:
+        while True:
+            self._health.beat("event loop", within_seconds=_HUNG_SECONDS)
+            await asyncio.sleep(_BEAT_SECONDS)
 
     def _ledger_to_observe(self) -> Ledger | None:
         if not assembly.on_kafka(self._config):
@@ -119,6 +150,7 @@ class _Run:
                 self._give_up("stopped at once", 128 + number)
             _logger.info("stopping: finishing what is under way; once more to stop at once")
             self._stop.set()
+            self._health.unready("process", "stopping")
             # A reader that does not read, or a disk that hangs, must not keep the process.
             seconds = _KAFKA_STOP_SECONDS if assembly.on_kafka(self._config) else _STOP_SECONDS
             loop.call_later(seconds, self._give_up, "not everything could be finished in time", 1)
@@ -137,22 +169,32 @@ class _Run:
         streamed, taught = asyncio.Event(), asyncio.Event()
         background: list[asyncio.Task[None]] = []
         others: list[asyncio.Task[None]] = []
+        background.append(asyncio.create_task(self._beat()))
+        following: asyncio.Task[None] | None = None
         try:
             # Everything is put together before anything runs: a mistake costs nothing.
             classify = await self._classify(registry, observer) if "classify" in self._workers else None
             teach = await self._teach(background) if "teach" in self._workers else None
-            train = self._train(registry, background) if "train" in self._workers else None
+            train, looks = await self._train(registry, background) if "train" in self._workers else (None, ())
+            # What stands by now stays: full collections must not go through it again and again, on the event loop too.
+            gc.collect()
+            gc.freeze()
             background.append(asyncio.create_task(observer.run()))
+            if not self._stop.is_set():
+                self._health.ready("process")
             if teach:
                 others.append(self._start("teach", teach.run(stop=self._stop, drain=streamed), taught))
             elif classify or self._once:
                 taught.set()
             if train:
                 others.append(self._start("train", train.run(stop=self._stop, drain=taught), asyncio.Event()))
-                if self._config.guard.enabled and not assembly.on_kafka(self._config):
-                    background.append(self._start("guard", self._guard(registry), asyncio.Event()))
+                looking = look_after(looks, stop=self._stop, interval_seconds=self._config.guard.interval_seconds)
+                background.append(self._start("guard", looking, asyncio.Event()))
             if classify:
                 background.append(asyncio.create_task(self._watch(registry)))
+                if self._follower is not None:
+                    following = asyncio.create_task(follow(self._follower, unix_time=time.time))
+                    background.append(following)
                 try:
                     await self._stream(classify)
                 except BaseException:
@@ -164,6 +206,10 @@ class _Run:
             if classify or self._once:
                 streamed.set()
             await asyncio.gather(*others)
+            if following is not None and self._follower is not None:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+                await finish(self._follower, unix_time=time.time, stop=self._stop)
         finally:
             for task in background:
                 task.cancel()
@@ -172,22 +218,26 @@ class _Run:
     async def _watch(self, registry: Registry) -> None:
         await watch(
             registry=registry,
-            load=lambda version: assembly.load(registry, version),
+            load=lambda version: assembly.load_live(self._config, registry, version),
             slot=self._slot,
             telemetry=self._telemetry,
-            interval_seconds=_WATCH_SECONDS,
+            interval_seconds=assembly.registry_poll_seconds(self._config),
             stop=self._stop,
         )
 
     async def _classify(self, registry: Registry, observer: Observer) -> ClassifyWorker:
         champion = await asyncio.to_thread(registry.current)
         if champion is not None:
-            self._slot.put(await asyncio.to_thread(assembly.load, registry, champion))
+            self._slot.put(await asyncio.to_thread(assembly.load_live, self._config, registry, champion))
+        # The version on trial comes by the watch: it is not waited for.
+        directions = await asyncio.to_thread(registry.directions)
+        self._slot.direct(msgspec.structs.replace(directions, challenger=None), None)
         ledger = None if assembly.on_kafka(self._config) else self._open_ledger("classify")
         progress = list(ledger.progress().values()) if ledger else []
+        documents = sum(partition.documents for partition in progress)
         budget = assembly.budget(
             self._config,
-            documents=sum(partition.documents for partition in progress),
+            documents=documents,
             accepted=sum(partition.accepted for partition in progress),
         )
         stream = await self._stack.enter_async_context(
@@ -195,11 +245,15 @@ class _Run:
                 self._config,
                 ledger,
                 self._telemetry,
+                self._health,
                 learning=len(self._workers) > 1,
                 on_assigned=budget.hold,
             )
         )
-        if champion is None and self._config.budget.kind == "share" and self._config.budget.advance:
+        if self._config.contract.agreement is not None and isinstance(stream, LocalStream):
+            self._follower = stream
+        by_share = self._config.budget.kind == "share" and self._config.contract.agreement is None
+        if champion is None and by_share and self._config.budget.advance:
             advance = self._config.budget.advance
             _logger.info("no student yet: up to %d documents are asked about in advance of the share", advance)
         return ClassifyWorker(
@@ -216,6 +270,9 @@ class _Run:
             clock=time.monotonic,
             batch=self._config.batch,
             linger_seconds=self._config.linger_ms / 1000,
+            contract=assembly.contract(self._config),
+            seed_set=assembly.seed_set(self._config, documents=documents),
+            scores=scores,
         )
 
     async def _stream(self, classify: ClassifyWorker) -> None:
@@ -228,31 +285,37 @@ class _Run:
     async def _teach(self, background: list[asyncio.Task[None]]) -> TeachWorker:
         ledger = self._open_ledger("teach")
         if assembly.on_kafka(self._config):
-            lanes = await assembly.lanes(self._config, ledger, self._telemetry)
+            lanes = await assembly.lanes(self._config, ledger, self._telemetry, self._health)
             self._stack.push_async_callback(lanes.aclose)
             background.append(asyncio.create_task(self._stop_if_it_fails("teach", lanes.run())))
         return teaching.teach_worker(self._config, self._teacher, self._labels, ledger, self._telemetry)
 
-    def _train(self, registry: Registry, background: list[asyncio.Task[None]]) -> TrainWorker:
+    async def _train(
+        self, registry: Registry, background: list[asyncio.Task[None]]
+    ) -> tuple[TrainWorker, Sequence[Callable[[], None]]]:
+        """The train worker, and what looks after the live version by its side."""
+        config = self._config
         ledger = self._open_ledger("train")
         if assembly.on_kafka(self._config):
-            view = assembly.label_view(self._config, ledger)
+            view = assembly.label_view(self._config, ledger, self._telemetry, self._health)
             background.append(asyncio.create_task(self._stop_if_it_fails("train", view.run())))
-        return TrainWorker(
+        schedule = await asyncio.to_thread(assembly.schedule, config, registry, now=time.monotonic())
+        rollout = assembly.rollout(config, self._open_ledger("train"), registry, self._telemetry)
+        guard = assembly.guard(config, self._open_ledger("train"), registry, self._telemetry, on_drift=schedule.hasten)
+        worker = TrainWorker(
             ledger=ledger,
-            trainer=assembly.trainer(self._config, self._labels),
+            trainer=assembly.trainer(config, self._labels),
             registry=registry,
-            schedule=assembly.schedule(self._config, registry, now=time.monotonic()),
+            schedule=schedule,
             telemetry=self._telemetry,
             clock=time.monotonic,
+            roll_out=rollout.begin,
+            prune=partial(registry.prune, keep=config.train.keep_versions),
         )
+        return worker, (*((guard.look,) if config.guard.enabled else ()), rollout.look)
 
     def _start(self, name: str, worker: Coroutine[None, None, None], done: asyncio.Event) -> asyncio.Task[None]:
         return asyncio.create_task(self._report_failure(name, worker, done))
-
-    async def _guard(self, registry: Registry) -> None:
-        guard = assembly.guard(self._config, self._open_ledger("train"), registry, self._telemetry)
-        await guard.run(stop=self._stop, interval_seconds=self._config.guard.interval_seconds)
 
     async def _stop_if_it_fails(self, name: str, feed: Coroutine[None, None, None]) -> None:
         """What feeds a worker's ledger has ended for good: so must the worker, and the run says why."""
@@ -278,12 +341,17 @@ class _Run:
             last = traceback.extract_tb(exc.__traceback__)[-1]
             text = f"{type(exc).__name__}: {exc} ({Path(last.filename).name}, line {last.lineno}); please report this"
         self._failures.append(f"{name}: {text}")
+        self._health.unready(name, f"stopped: {text}")
         _logger.error("%s stopped: %s", name, text)
 
     def _summary(self, registry: Registry, ledger: Ledger | None) -> Summary:
         config, telemetry = self._config, self._telemetry
-        versions = registry.versions()
-        live = registry.current()
+        try:
+            versions, live = registry.versions(), registry.current()
+        except RegistryUnreachableError as exc:
+            # The stream has ended well all the same.
+            _logger.warning("the summary goes without the versions: %s", exc)
+            versions, live = [], self._slot.student.version if self._slot.student else None
         now = int(telemetry.value("askance_documents_total"))
         documents, accepted, dead = now, int(telemetry.value("askance_accepted_total")), telemetry.dead_letter_total()
         if ledger is not None and not assembly.on_kafka(config):

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from askance.codec import DocumentDecoder
-from askance.errors import ConfigError, UsageError
+from askance.errors import ConfigError, RegistryError, UsageError
 from askance.ledger import SqliteLedger
-from askance.registry import DirectoryRegistry
+from askance.manifest import FeaturizerConfig
+from askance.registry import is_remote, open_registry
 from askance.rules.budget import PerSecondBudget, ShareBudget, Unlimited
 from askance.rules.gate import Gate
 from askance.rules.retraining import RetrainingSchedule
+from askance.rules.serving import Contract
 from askance.stream.local import LocalStream
 
 if TYPE_CHECKING:
@@ -23,12 +25,17 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from askance.config import Config
+    from askance.health import Health
     from askance.protocols import Ledger, Registry, Student, Trainer
+    from askance.registry import StoredRegistry
     from askance.rules.budget import Budget
+    from askance.rules.seeding import SeedSet
+    from askance.rules.selection import SelectionRule
     from askance.stream.kafka.documents import KafkaStream
     from askance.stream.kafka.queries import LabelView, LaneWorker
     from askance.telemetry import Telemetry
     from askance.workers.guard import GuardWorker
+    from askance.workers.rollout import RolloutWorker
 
 _LEARNING_RATE = 1000.0
 """Documents per second at which `askance run` plays a finite file unless told otherwise."""
@@ -74,9 +81,14 @@ def ledger(config: Config, worker: str) -> AbstractContextManager[Ledger]:
     return closing(SqliteLedger(ledger_path(config, worker)))
 
 
-def registry(config: Config) -> DirectoryRegistry:
-    """The registry of the state folder."""
-    return DirectoryRegistry(_registry_path(config), on_warning=_logger.warning)
+def registry(config: Config, *, on_warning: Callable[[str], None] = _logger.warning) -> StoredRegistry:
+    """The registry; raises `ConfigError` for an address that nothing here can open."""
+    return open_registry(config.registry_location, cache=_registry_cache(config), on_warning=on_warning)
+
+
+def registry_poll_seconds(config: Config) -> float:
+    """How often the champion's name is read."""
+    return 2.0 if is_remote(config.registry_location) else 0.25
 
 
 def load(registry: Registry, version: str) -> Student:
@@ -84,6 +96,28 @@ def load(registry: Registry, version: str) -> Student:
     from askance.student import onnx
 
     return onnx.load(registry.verified(version), registry.manifest(version))
+
+
+def load_live(config: Config, registry: Registry, version: str) -> Student:
+    """What goes into the slot for a champion: itself or, where the gate asks a committee, it and its predecessors.
+
+    Members are the newest versions before it with the same label set; one that cannot be loaded is left out.
+    """
+    from askance.student.committee import Committee
+
+    live = load(registry, version)
+    if config.disagreement is None:
+        return live
+    members = [live]
+    older = [each for each in registry.versions() if each.version < version and each.labels == tuple(live.labels)]
+    for manifest in reversed(older):
+        if len(members) == config.gate.committee:
+            break
+        try:
+            members.append(load(registry, manifest.version))
+        except RegistryError as exc:
+            _logger.warning("%s is not in the committee: %s", manifest.version, exc)
+    return Committee(members, config.disagreement) if len(members) > 1 else live
 
 
 def decoder(config: Config) -> DocumentDecoder:
@@ -98,7 +132,22 @@ def decoder(config: Config) -> DocumentDecoder:
 
 def gate(config: Config) -> Gate:
     """The fixed part of the policy."""
-    return Gate(measure=config.gate.measure, exponent=config.gate.exponent, seed=config.gate.seed)
+    return Gate(measure=config.measure, exponent=config.exponent, seed=config.gate.seed)
+
+
+def seed_set(config: Config, *, documents: int) -> SeedSet | None:
+    """What picks the first queries, going on after so many documents; None where nothing does."""
+    from askance.rules.seeding import SeedSet
+    from askance.student import features
+
+    if not config.gate.seed_documents:
+        return None
+    return SeedSet(
+        features.build(_featurizer(config)).transform,
+        documents=config.gate.seed_documents,
+        size=config.budget.advance,
+        seen=documents,
+    )
 
 
 def budget(config: Config, *, documents: int, accepted: int) -> Budget:
@@ -107,21 +156,30 @@ def budget(config: Config, *, documents: int, accepted: int) -> Budget:
     if settings.kind == "m-raru":
         return Unlimited(floor=config.floor)
     if settings.kind == "per_second":
-        return PerSecondBudget(per_second=settings.per_second, floor=config.floor, exponent=config.gate.exponent)
+        return PerSecondBudget(
+            per_second=settings.per_second, floor=config.floor, exponent=config.exponent, targets=settings.class_targets
+        )
     return ShareBudget(
         share=settings.share,
         floor=config.floor,
-        exponent=config.gate.exponent,
+        exponent=config.exponent,
         advance=settings.advance,
         horizon=settings.horizon,
         documents=documents,
         accepted=accepted,
+        targets=settings.class_targets,
     )
 
 
 @asynccontextmanager
 async def stream(
-    config: Config, ledger: Ledger | None, telemetry: Telemetry, *, learning: bool, on_assigned: Callable[[float], None]
+    config: Config,
+    ledger: Ledger | None,
+    telemetry: Telemetry,
+    health: Health,
+    *,
+    learning: bool,
+    on_assigned: Callable[[float], None],
 ) -> AsyncIterator[LocalStream | KafkaStream]:
     """The stream of documents, which is a sink too, opened and in the end closed.
 
@@ -131,7 +189,9 @@ async def stream(
     if ledger is None:
         from askance.stream.kafka.documents import KafkaStream
 
-        kafka = KafkaStream(config.kafka, telemetry=telemetry, clock=time.monotonic, on_assigned=on_assigned)
+        kafka = KafkaStream(
+            config.kafka, telemetry=telemetry, health=health, clock=time.monotonic, on_assigned=on_assigned
+        )
         await kafka.start()
         try:
             yield kafka
@@ -165,26 +225,26 @@ def _local_stream(config: Config, ledger: Ledger, *, learning: bool) -> LocalStr
     return opened
 
 
-async def lanes(config: Config, ledger: Ledger, telemetry: Telemetry) -> LaneWorker:
+async def lanes(config: Config, ledger: Ledger, telemetry: Telemetry, health: Health) -> LaneWorker:
     """On Kafka, what fills a `teach` worker's ledger and publishes from it; started."""
     from askance.ledger.view import ViewLedger
     from askance.stream.kafka.queries import LaneWorker
 
     if not isinstance(ledger, ViewLedger):
         raise TypeError
-    worker = LaneWorker(config.kafka, ledger, telemetry=telemetry, clock=time.monotonic)
+    worker = LaneWorker(config.kafka, ledger, telemetry=telemetry, health=health, clock=time.monotonic)
     await worker.start()
     return worker
 
 
-def label_view(config: Config, ledger: Ledger) -> LabelView:
+def label_view(config: Config, ledger: Ledger, telemetry: Telemetry, health: Health) -> LabelView:
     """On Kafka, what fills a `train` worker's ledger."""
     from askance.ledger.view import ViewLedger
     from askance.stream.kafka.queries import LabelView
 
     if not isinstance(ledger, ViewLedger):
         raise TypeError
-    return LabelView(config.kafka, ledger)
+    return LabelView(config.kafka, ledger, telemetry=telemetry, health=health, clock=time.monotonic)
 
 
 async def create_topics(
@@ -213,27 +273,86 @@ def dead_letter_path(config: Config) -> Path:
     return folder / "dead-letters.jsonl"
 
 
+def _featurizer(config: Config) -> FeaturizerConfig:
+    return FeaturizerConfig(bits=config.student.bits, ngram_max=config.student.ngram_max)
+
+
 def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
     """The trainer, in a process of its own."""
-    from askance.manifest import FeaturizerConfig
     from askance.training.process import ProcessTrainer
     from askance.training.spec import Spec
 
     spec = Spec(
         ledger=str(ledger_path(config, "train")),
-        registry=str(_registry_path(config)),
+        registry=config.registry_location,
+        registry_cache=str(_registry_cache(config)),
         labels=label_set,
-        featurizer=FeaturizerConfig(bits=config.student.bits, ngram_max=config.student.ngram_max),
+        kind=config.student.kind,
+        features=config.student.features,
+        encoder=config.student.encoder.model or "",
+        max_tokens=config.student.encoder.max_tokens,
+        embeddings=str(config.state / "embeddings"),
+        featurizer=_featurizer(config),
         holdout_share=config.train.holdout_share,
         promote=config.train.promote,
         not_worse_by=config.train.not_worse_by,
         parity_tolerance=config.train.parity_tolerance,
         seed=config.train.seed,
+        selection=_selection(config),
+        rescored=config.measure if config.train.selection.uncertainty == "champion" else None,
     )
     return ProcessTrainer(spec, on_warning=_logger.warning)
 
 
-def guard(config: Config, ledger: Ledger, registry: Registry, telemetry: Telemetry) -> GuardWorker:
+def _selection(config: Config) -> SelectionRule | None:
+    from askance.rules.selection import SelectionRule
+
+    settings = config.train.selection
+    if settings.kind == "none":
+        return None
+    return SelectionRule(
+        by_confidence=settings.by_confidence,
+        by_uncertainty=settings.by_uncertainty,
+        per_class=settings.per_class,
+        weighted=settings.weighted,
+        momentum=settings.momentum,
+        importance_exponent=settings.importance_exponent if settings.importance else 0.0,
+        importance_cap=settings.importance_cap,
+    )
+
+
+def contract(config: Config) -> Contract | None:
+    """The agreement contract, as far as the data plane is concerned."""
+    settings = config.contract
+    if settings.agreement is None:
+        return None
+    return Contract(settings.audit_share, settings.on_escalation == "hold", settings.deadline_seconds)
+
+
+def rollout(config: Config, ledger: Ledger, registry: Registry, telemetry: Telemetry) -> RolloutWorker:
+    """What brings versions to life, and keeps the contract."""
+    from askance.workers.rollout import RolloutWorker, Terms, Trials
+
+    terms, train = config.contract, config.train
+    return RolloutWorker(
+        ledger=ledger,
+        registry=registry,
+        trials=Trials(config.rollout, train.rollout_documents, train.canary_share, train.promote, train.not_worse_by),
+        terms=None
+        if terms.agreement is None
+        else Terms(terms.agreement, 1.0 - terms.confidence, terms.audit_share, terms.labels),
+        telemetry=telemetry,
+    )
+
+
+def guard(
+    config: Config,
+    ledger: Ledger,
+    registry: Registry,
+    telemetry: Telemetry,
+    *,
+    on_drift: Callable[[], None],
+) -> GuardWorker:
     """The guard of the live version, with its limits."""
     from askance.workers.guard import GuardWorker, Limits
 
@@ -244,8 +363,10 @@ def guard(config: Config, ledger: Ledger, registry: Registry, telemetry: Telemet
         documents=settings.documents,
         drift=settings.drift,
         miss=settings.miss,
+        drift_floor=config.drift_floor,
+        drift_seconds=settings.drift_seconds,
     )
-    return GuardWorker(ledger=ledger, registry=registry, limits=limits, telemetry=telemetry)
+    return GuardWorker(ledger=ledger, registry=registry, limits=limits, telemetry=telemetry, on_drift=on_drift)
 
 
 def schedule(config: Config, registry: Registry, *, now: float) -> RetrainingSchedule:
@@ -267,8 +388,8 @@ def ledger_path(config: Config, worker: str) -> Path:
     return config.state / (f"{worker}.db" if on_kafka(config) else "ledger.db")
 
 
-def _registry_path(config: Config) -> Path:
-    return config.state / "registry"
+def _registry_cache(config: Config) -> Path:
+    return config.state / "registry-cache"
 
 
 def predictions_name(config: Config) -> str:

@@ -47,6 +47,15 @@ class Limit(msgspec.Struct, frozen=True):
             return "money"
         return None
 
+    def part(self, numerator: int, denominator: int) -> Limit:
+        """So much of it, rounded down: parts that add up to one never exceed the whole.
+
+        >>> Limit(calls=10, nanos=7).part(1, 3)
+        Limit(calls=3, tokens=None, nanos=2)
+        """
+        limits = (self.calls, self.tokens, self.nanos)
+        return Limit(*(None if limit is None else limit * numerator // denominator for limit in limits))
+
 
 class Caps(msgspec.Struct, frozen=True):
     """The limits of a run, of a day (UTC) and of everything this ledger ever saw."""
@@ -54,6 +63,10 @@ class Caps(msgspec.Struct, frozen=True):
     run: Limit = Limit()
     day: Limit = Limit()
     total: Limit = Limit()
+
+    def part(self, numerator: int, denominator: int) -> Caps:
+        """So much of each, rounded down."""
+        return Caps(*(limit.part(numerator, denominator) for limit in (self.run, self.day, self.total)))
 
 
 class TeacherState(StrEnum):
@@ -95,9 +108,12 @@ class Charge(msgspec.Struct, frozen=True):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """What one call came to: an answer for each of its queries, in order, or a `fault`."""
+    """What one call came to: an answer for each of its queries, in order, or a `fault`.
 
-    answers: tuple[Answer, ...] = ()
+    Where there are both, a query whose answer is None met the fault, and the others are answered.
+    """
+
+    answers: tuple[Answer | None, ...] = ()
     fault: Fault | None = None
     error: str | None = None
     charges: tuple[Charge, ...] | None = None
@@ -147,6 +163,14 @@ class Order(msgspec.Struct, frozen=True):
     teacher: str = ""
     run: int = 0
     caps: Caps = Caps()
+    key: str | None = None
+    """The teacher's `key`: a text that was answered under it is not paid for again. None: every query is asked."""
+    alike: float | None = None
+    """From which likeness in [0, 1] on a document ends with its near-duplicate's label; None: it is asked itself."""
+    batch: int | None = None
+    """The batch that the calls are to be made in; None: each is made by itself."""
+    audit_share: float = 0.0
+    """Part of the near-duplicates' labels that is asked for all the same, to see how often they are wrong."""
 
 
 class Reservation(msgspec.Struct, frozen=True):
@@ -157,6 +181,8 @@ class Reservation(msgspec.Struct, frozen=True):
     """Whether queries are left that may be asked, now or later."""
     capped: str | None = None
     """Which cap leaves no room for another call, in words."""
+    copied: int = 0
+    """How many queries ended without a call, with the label of another that is like them."""
 
 
 class Again(msgspec.Struct, frozen=True):
@@ -179,6 +205,8 @@ class Settlement(msgspec.Struct, frozen=True):
     error: str | None = None
     audits: tuple[Coordinates, ...] = ()
     """Labels that are to be asked for again, to see how far the teacher agrees with itself."""
+    audit_share: float = 0.0
+    """The same for the labels of near-duplicates that waited for this call, as a part of them."""
     audited: tuple[str | None, str | None] | None = None
     """Of an audit: its label and, where it has none, why."""
 
@@ -190,6 +218,10 @@ class Audit(msgspec.Struct, frozen=True):
     again: str
     confidence: float | None
     confidence_source: str | None
+    teacher: str = ""
+    """Who gave the first."""
+    likeness: float | None = None
+    """Where the first is a near-duplicate's label, how alike it is; the second alone was asked for."""
 
 
 class SpendRow(msgspec.Struct, frozen=True):
@@ -201,3 +233,47 @@ class SpendRow(msgspec.Struct, frozen=True):
     prompt_tokens: int
     completion_tokens: int
     nanos: int
+
+
+class BatchStatus(StrEnum):
+    """Where the ledger has a batch."""
+
+    RESERVED = "reserved"
+    """Its calls are reserved; whether the provider has it is not known."""
+    SUBMITTED = "submitted"
+    ENDED = "ended"
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Calls that are made together through a provider's batch API, as the ledger knows them."""
+
+    number: int
+    token: str
+    """On the disk before anything is sent, and sent along: what the provider's batch is found by."""
+    teacher: str
+    id: str | None
+    """The provider's name for it."""
+    status: BatchStatus
+    open_calls: int
+    """Of its calls, not settled yet."""
+    calls: int
+    error: str | None = None
+
+
+class BatchState(msgspec.Struct, frozen=True):
+    """How far the provider is with a batch; `status` in its own words."""
+
+    status: str
+    has_ended: bool
+    done: int
+    total: int
+    error: str | None = None
+
+
+class Line(msgspec.Struct, frozen=True):
+    """What a batch says of one call."""
+
+    call: int
+    attempt: Attempt | None
+    """None: it was turned away unread, for a reason that every call would meet."""
+    error: str | None = None

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from askance.records import DeadLetter, Document, Query, Reason, Settled
+from askance.records import Coordinates, DeadLetter, Document, KeptLetter, Query, Reason, Record, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from askance.records import Prediction, Record
+    from askance.records import Prediction
 
 _encoder = msgspec.json.Encoder()
 _query_decoder = msgspec.json.Decoder(Query)
@@ -139,6 +139,25 @@ def encode_dead_letter(letter: DeadLetter) -> bytes:
             "bytes": None if value is None else base64.b64encode(value).decode(),
         }
     )
+
+
+class _LetterLine(msgspec.Struct, frozen=True):
+    topic: str
+    partition: int
+    offset: int
+    reason: str
+    detail: str
+    value: bytes | None = msgspec.field(name="bytes")
+
+
+_letter_decoder = msgspec.json.Decoder(_LetterLine)
+
+
+def decode_dead_letter(line: bytes, place: str) -> KeptLetter:
+    """The inverse of `encode_dead_letter`; raises `msgspec.DecodeError` for anything else."""
+    found = _letter_decoder.decode(line)
+    record = Record(Coordinates(found.topic, found.partition, found.offset), found.value)
+    return KeptLetter(place, record, found.reason, found.detail)
 
 
 def _why_not_json(value: bytes) -> Reason:

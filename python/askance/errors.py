@@ -5,8 +5,10 @@
     │   └── ConfigError          a setting is unknown, malformed or contradicts another
     ├── StreamError              a source or a sink cannot go on
     ├── LedgerError              the ledger cannot be opened, is locked or is damaged
+    │   └── NotUnderWayError     a call or query is settled that is not under way
     ├── RegistryError            the registry cannot do what was asked
-    │   └── DamagedVersionError  a version's files do not match its manifest
+    │   ├── DamagedVersionError  a version's files do not match its manifest
+    │   └── RegistryUnreachableError  its store is away; trying again later may help
     ├── TeacherError             the teacher cannot be asked at all (credentials, unknown model)
     └── TrainingError            no version came out of a training
         └── ParityError          the exported student does not answer like the one that was trained
@@ -41,12 +43,20 @@ class LedgerError(AskanceError):
     """The ledger cannot be opened, is locked or is damaged."""
 
 
+class NotUnderWayError(LedgerError):
+    """A call or query is settled that is not under way; trying again would not help."""
+
+
 class RegistryError(AskanceError):
     """The registry cannot do what was asked."""
 
 
 class DamagedVersionError(RegistryError):
     """A version's files do not match its manifest."""
+
+
+class RegistryUnreachableError(RegistryError):
+    """The store that holds the registry cannot be reached now; trying again later may help."""
 
 
 class TeacherError(AskanceError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -13,6 +15,10 @@ class Estimate(msgspec.Struct, frozen=True):
     high: float
     documents: int
     effective: float
+
+
+Features = Literal["hashed", "encoder", "tokens"]
+"""Hashed n-grams, a frozen encoder's sentence vectors, or a transformer's tokens."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -35,6 +41,23 @@ class FeaturizerConfig(msgspec.Struct, frozen=True):
     ngram_max: int = 2
     weighting: str = "sublinear"
     max_words: int = 4096
+
+
+class EncoderConfig(msgspec.Struct, frozen=True):
+    """A frozen sentence encoder, and how its graph's output becomes a vector."""
+
+    name: str
+    """The folder or the hub's name it was read from."""
+    digest: str
+    """SHA-256 of all that shapes a vector."""
+    output: str
+    """The graph's output that is taken."""
+    pooling: Literal["mean", "cls", "none"]
+    """Over tokens; `none` where the graph has done it."""
+    unit: bool
+    """Whether vectors are made of unit length."""
+    width: int
+    """Numbers a vector."""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -65,6 +88,14 @@ class Manifest(msgspec.Struct, frozen=True):
     verdict: Verdict
     files: dict[str, str]
     """File name to SHA-256."""
+    dropped: int = 0
+    """Of the labels to train on, those that `train.selection` left out."""
+    features: Features = "hashed"
+    """What the graph takes."""
+    encoder: EncoderConfig | None = None
+    """Where `features` is `encoder`: `encoder.onnx` and `tokenizer.json` are among the files."""
+    max_tokens: int = 0
+    """Documents are cut to so many tokens; 0 where there are none."""
     schema: int = 1
 
 

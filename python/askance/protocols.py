@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from askance.calls import (
         Attempt,
         Audit,
+        Batch,
+        BatchState,
+        BatchStatus,
         Call,
         Charge,
+        Line,
         Order,
         Reservation,
         Settlement,
@@ -23,17 +27,23 @@ if TYPE_CHECKING:
         SpendRow,
         TeacherState,
     )
+    from askance.directions import Directions
     from askance.manifest import Manifest
     from askance.records import (
+        Coordinates,
         Delivery,
+        HumanAnswer,
         Judged,
+        Label,
         LabelCounts,
         Labelled,
         Position,
         Progress,
         Query,
+        Question,
         Record,
         Settled,
+        Taken,
         Tally,
     )
 
@@ -59,6 +69,19 @@ class Sink(Protocol):
         to whoever reads the outputs up to the committed position. A partition that is not among the returned positions
         was taken away or has failed: its records will be fetched again, here or by another worker.
         """
+
+
+class Follower(Protocol):
+    """A sink that sends, under a contract, what follows predictions it has delivered."""
+
+    async def follow_up(self, now: float) -> int:
+        """Send the teacher's answers that came since, and provisional ones of held documents past their deadline.
+
+        `now` is Unix time. Durable like a delivery, each once; returns how many.
+        """
+
+    async def is_holding(self) -> bool:
+        """Whether documents are held that have no prediction yet."""
 
 
 class Student(Protocol):
@@ -95,17 +118,53 @@ class Teacher(Protocol):
     def documents_per_call(self) -> int:
         """How many queries a call may be about."""
 
+    @property
+    def key(self) -> str | None:
+        """The model and the digest of its prompt: what an answer to a text depends on beside the text.
+
+        None: an answer is about its document alone, and is never reused for another with the same text.
+        """
+
     def worst(self, queries: Sequence[Query]) -> Spend:
         """What a call about these may cost at most. Pure and fast: it runs inside the ledger's transaction."""
 
-    def expected(self, queries: Sequence[Query]) -> Charge:
-        """What a call about these is likely to cost, for forecasts only."""
+    def expected(self, queries: Sequence[Query]) -> tuple[Charge, ...]:
+        """What a call about these is likely to cost each teacher that has a part in it, for forecasts only."""
 
     async def ask(self, queries: Sequence[Query]) -> Attempt:
         """One call, never made again from in here: an answer for each query, in order, or a fault.
 
         Raises `TeacherError` only when no query can be answered any more (credentials, unknown model); then nothing
         was spent.
+        """
+
+    async def audit(self, queries: Sequence[Query]) -> Attempt:
+        """Like `ask`, of the teacher that is trusted most: its answer is compared with the one that was given."""
+
+    async def aclose(self) -> None:
+        """Let go of connections."""
+
+
+class BatchTeacher(Protocol):
+    """A teacher that is asked through a batch API: answers come hours later, to whichever process asks for them."""
+
+    @property
+    def teacher(self) -> Teacher:
+        """The same, asked call by call: its name, key and worst prices, at the batch's price."""
+
+    async def submit(self, token: str, calls: Sequence[Call]) -> str:
+        """Send the calls as one batch that carries the token; its identifier. Raises `TeacherError`."""
+
+    async def find(self, token: str) -> str | None:
+        """The identifier of the batch that carries the token, None if there is none. Raises `TeacherError`."""
+
+    async def state(self, identifier: str) -> BatchState:
+        """How far it is. Raises `TeacherError`."""
+
+    def lines(self, identifier: str, documents: Mapping[int, int]) -> AsyncIterator[Line]:
+        """What came of each call that the batch speaks of, in any order. Raises `TeacherError`.
+
+        `documents` says of each call's number how many queries it is about; calls it does not know are passed over.
         """
 
     async def aclose(self) -> None:
@@ -115,8 +174,23 @@ class Teacher(Protocol):
 class Ledger(Protocol):
     """The durable store of queries and labels. Blocking; each worker has its own and calls it off the event loop."""
 
-    def commit(self, queries: Sequence[Query], positions: Sequence[Position], bookmark: str | None) -> None:
-        """Store queries and advance positions in one transaction; a query already stored is left as it is."""
+    def commit(
+        self,
+        queries: Sequence[Query],
+        positions: Sequence[Position],
+        bookmark: str | None,
+        standings: Sequence[tuple[Coordinates, str]] = (),
+    ) -> None:
+        """Store queries and advance positions in one transaction; a query already stored is left as it is.
+
+        `standings` says what was sent of `due_answers`.
+        """
+
+    def due_answers(self, now: float, limit: int) -> Sequence[tuple[Query, Label | None]]:
+        """Of queries that a contract waits for: those that have ended, and held ones whose deadline (Unix) is past."""
+
+    def awaited(self) -> tuple[int, int]:
+        """How many queries are held, and how many a provisional prediction waits for."""
 
     def progress(self) -> Mapping[tuple[str, int], Progress]:
         """By (topic, partition): how far the stream is done."""
@@ -127,23 +201,54 @@ class Ledger(Protocol):
     def reserve(self, order: Order, worst: Callable[[Sequence[Query]], Spend]) -> Reservation:
         """Take pending queries, oldest first, in calls that are counted at their worst, before anyone asks.
 
-        No call is handed out that would take a cap over its limit if it came to the worst; in one transaction.
+        No call is handed out that would take a cap over its limit if it came to the worst; in one transaction. A query
+        whose text was answered under the order's `key`, or is being asked, is not handed out: it ends with that label.
         """
 
     def release(self, calls: Sequence[Call]) -> None:
         """Undo reservations that were certainly not sent, or were turned away unread (`TeacherError`)."""
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Write down how calls ended, all or none: their labels, what is asked again, and what was spent."""
+    def settle(self, settlements: Sequence[Settlement]) -> int:
+        """Write down how calls ended, all or none: their labels, what is asked again, and what was spent.
+
+        Returns how many queries that waited for these labels have ended with them. Raises `NotUnderWayError` for what
+        can never be settled, and another `LedgerError` for what may succeed when tried again.
+        """
 
     def abandon_orphans(self) -> int:
         """Mark every query a dead process left asked as lost and its call as spent; returns how many queries."""
+
+    def begin_batch(self, token: str, teacher: str) -> int:
+        """The number of a new batch, for `Order.batch`."""
+
+    def batches(self) -> Sequence[Batch]:
+        """Every batch, oldest first."""
+
+    def batch_calls(self, number: int) -> Sequence[Call]:
+        """The calls of a batch that are not settled yet."""
+
+    def update_batch(
+        self, number: int, status: BatchStatus, *, identifier: str | None = None, error: str | None = None
+    ) -> None:
+        """Keep what is known of a batch now."""
 
     def spent(self, period: str = "total") -> Spend:
         """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
 
     def spend_report(self, by: str) -> Sequence[SpendRow]:
         """What was spent by `day`, `teacher`, `label` or `version`."""
+
+    def evidence(self, teacher: str) -> Sequence[Audit]:
+        """Every answer of a cascade's first teacher that the second was asked for too."""
+
+    def questions(self, *, below: float | None, limit: int) -> Sequence[Question]:
+        """Queries that people may answer: without a label or, with `below`, with one that is less sure."""
+
+    def take(self, answers: Sequence[HumanAnswer]) -> Sequence[Taken]:
+        """Write down what people said, all or none, at no cost; what was done with each. Once or often is the same."""
+
+    def unpaid(self) -> Mapping[str, int]:
+        """How many labels cost nothing, by why."""
 
     def audits(self) -> Sequence[Audit]:
         """Every label that was asked for again, with both answers."""
@@ -161,8 +266,8 @@ class Ledger(Protocol):
     def block(self) -> int:
         """How many offsets one tally stands for: windows begin and end with one."""
 
-    def tallies(self) -> Sequence[Tally]:
-        """What was counted of all documents, by block of offsets and version."""
+    def tallies(self, *, shadow: bool = False) -> Sequence[Tally]:
+        """What was counted of all documents, by block of offsets and version; or of those scored by a shadow."""
 
     def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
         """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
@@ -212,6 +317,15 @@ class Registry(Protocol):
 
     def rollback(self, *, of: str | None = None) -> str:
         """Make the previous champion the champion again; returns its name. With `of`, only if that one still is it."""
+
+    def directions(self) -> Directions:
+        """What else the data plane is told; a file that is missing or damaged tells nothing."""
+
+    def direct(self, change: Callable[[Directions], Directions]) -> Directions:
+        """Replace what is told by what `change` makes of it: one atomic write."""
+
+    def prune(self, *, keep: int) -> Sequence[str]:
+        """Remove the oldest versions above `keep`, but none that is or may become live again; returns their names."""
 
     def unpromoted(self) -> str | None:
         """A version that earned its promotion but never got it, because a process died in between; or None."""

@@ -53,11 +53,27 @@ class Reason(StrEnum):
     NULL_VALUE = "null_value"
 
 
+class Standing(StrEnum):
+    """Under an agreement contract: whether a prediction is the last word on its document."""
+
+    FINAL = "final"
+    """The answer: the student's, which was sure enough, or the teacher's to a document that was held for it."""
+    HELD = "held"
+    """Not sent yet: the ledger holds it until the teacher answers or the deadline passes. On no prediction."""
+    PROVISIONAL = "provisional"
+    """The student's; the teacher is asked, and a `settled` one will follow."""
+    SETTLED = "settled"
+    """Follows a provisional one: the teacher's answer or, where `outcome` says that there is none, the student's."""
+    UNASSURED = "unassured"
+    """The student's though it was not sure enough, because the gate was closed; nothing follows."""
+
+
 class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     """What leaves for a record: enough to recompute whether it was accepted.
 
     `propensity` is a float32 written exactly; `accepted` is true iff the draw keyed by (seed, topic, partition,
-    offset) fell below it. `label` is null exactly when `reason` says why.
+    offset) fell below it. `label` is null exactly when `reason` says why. Under a contract there is a `standing`, and
+    a document may have two predictions, which differ in what stands from `label` on alone: the later one holds.
     """
 
     id: str
@@ -72,14 +88,30 @@ class Prediction(msgspec.Struct, frozen=True, omit_defaults=True):
     partition: int
     offset: int
     reason: str | None = None
+    standing: str | None = None
+    threshold: float | None = None
+    """The least confidence at which the version may answer by itself; null under a contract: none is known yet."""
+    teacher: str | None = None
+    """Who gave the label, where it is not the student's; its confidence stays the student's."""
+    predicted: str | None = None
+    """The student's label, where the label is the teacher's."""
+    outcome: str | None = None
+    """How the query ended, where the teacher was waited for in vain."""
 
 
 ABSTENTION = "none_of_these"
 """What a teacher that may abstain answers instead of a label: never trained on."""
 
 
-class Query(msgspec.Struct, frozen=True):
-    """An accepted record on its way to the teacher, with the prediction that was made for it."""
+HUMAN = "human"
+"""The teacher of labels that people gave."""
+
+
+class Query(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An accepted record on its way to the teacher, with the prediction that was made for it.
+
+    The ledger's columns follow the order of these fields.
+    """
 
     coordinates: Coordinates
     document_id: str
@@ -90,6 +122,18 @@ class Query(msgspec.Struct, frozen=True):
     propensity: float
     version: str | None
     seed: int
+    standing: str | None = None
+    """`held` or `provisional` where a contract waits for the answer."""
+    threshold: float | None = None
+    """As in the prediction."""
+    held_until: float | None = None
+    """Unix time of the deadline of a held one."""
+    key: bytes | None = None
+    """The record's, where a contract waits: what follows the prediction has the same key."""
+    shadow_version: str | None = None
+    """The challenger that scored the document beside the version that answers, and what it would have answered."""
+    shadow_predicted: str | None = None
+    shadow_confidence: float | None = None
 
 
 class Outcome(StrEnum):
@@ -123,6 +167,16 @@ class Answer(msgspec.Struct, frozen=True):
     """Who of several gave it; None: the teacher that was asked."""
     rationale: str | None = None
     """Why, in the teacher's words, where it was asked for them."""
+    overruled: Answer | None = None
+    """What a cheaper teacher had said before this one was asked."""
+
+
+class Twin(msgspec.Struct, frozen=True):
+    """Whose label a query ended with, at no cost."""
+
+    coordinates: Coordinates
+    likeness: float | None = None
+    """Estimated Jaccard likeness of the two documents; None: they are the same text."""
 
 
 class Label(msgspec.Struct, frozen=True):
@@ -134,6 +188,10 @@ class Label(msgspec.Struct, frozen=True):
     teacher: str
     answer: Answer
     latency_seconds: float
+    key: str | None = None
+    """Of a label on its way through a topic: the teacher's `key` when it was asked; a ledger takes it from the call."""
+    twin: Twin | None = None
+    """None: this query was asked itself."""
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -149,6 +207,19 @@ class DeadLetter(msgspec.Struct, frozen=True):
     record: Record
     reason: Reason
     detail: str
+
+
+class KeptLetter(msgspec.Struct, frozen=True):
+    """A dead letter as it is found again later."""
+
+    place: str
+    """Where it is kept: topic/partition/offset, or a file's line."""
+    record: Record
+    """As it came, but for what replaying it before has added to its headers."""
+    reason: str
+    detail: str
+    replays: int = 0
+    """How often its record had been replayed before it became this letter."""
 
 
 HISTOGRAM_BINS = 20
@@ -172,6 +243,10 @@ class Tally(msgspec.Struct, frozen=True):
     """Histogram, `HISTOGRAM_BINS` bins."""
     predicted: dict[str, int]
     """Documents by predicted label."""
+    is_shadow: bool = False
+    """Whether the version scored without answering."""
+    topic: str = ""
+    partition: int = 0
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -188,15 +263,15 @@ class Position(msgspec.Struct, frozen=True):
     dead_letters: int
     lease: int = 0
     """The records' `lease`."""
-    tally: Tally | None = None
-    """Of this delivery's documents; None where there are none, or where nothing is estimated."""
+    tallies: tuple[Tally, ...] = ()
+    """Of this delivery's documents, one a version that scored any; none where nothing is estimated."""
 
 
 class Delivery(msgspec.Struct, frozen=True):
     """All outputs of one batch and the positions they stand for: durable together, or not at all."""
 
-    predictions: list[tuple[Record, bytes]]
-    """Each input record with its encoded prediction."""
+    predictions: list[tuple[Record, bytes | None]]
+    """Each input record with its encoded prediction, None where its query holds it until the teacher has answered."""
     queries: list[Query]
     dead_letters: list[DeadLetter]
     positions: list[Position]
@@ -244,6 +319,8 @@ class Labelled(msgspec.Struct, frozen=True):
     propensity: float
     confidence: float | None
     """The teacher's, null when unknown."""
+    uncertainty: float = 1.0
+    """The student's when the document came; 1 where none had scored it."""
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -259,3 +336,50 @@ class Judged(msgspec.Struct, frozen=True):
     status: str
     """`pending`, `asked`, or an `Outcome`."""
     label: str | None
+    likeness: float | None = None
+    """Where the label is a near-duplicate's, how alike it is: the teacher was not asked about this document."""
+    threshold: float | None = None
+    """Of the contract, when it was drawn."""
+    shadow_version: str | None = None
+    shadow_predicted: str | None = None
+    shadow_confidence: float | None = None
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A query that people may answer, with what is thought of it so far."""
+
+    coordinates: Coordinates
+    document_id: str
+    text: str
+    predicted: str | None
+    predicted_confidence: float | None
+    version: str | None
+    label: str | None
+    confidence: float | None
+    """The label's."""
+    teacher: str | None
+
+
+class HumanAnswer(msgspec.Struct, frozen=True):
+    """What people said of a query; `text` is what they were shown."""
+
+    coordinates: Coordinates
+    text: str
+    raw: str
+    label: str | None
+    """None: they found that none of the labels fits."""
+
+
+class Taken(StrEnum):
+    """What the ledger did with what people said."""
+
+    NEW = "new"
+    """The query had no answer yet."""
+    CORRECTED = "corrected"
+    """It had another, which is kept beside this one."""
+    KNOWN = "known"
+    """They had said so before."""
+    UNDER_WAY = "under way"
+    """The teacher is being asked about it: come again later."""
+    UNKNOWN = "unknown"
+    """No such query is known here, or its text is another."""

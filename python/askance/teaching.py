@@ -11,15 +11,18 @@ from askance.calls import Caps, Limit
 from askance.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from askance.config import Config
-    from askance.protocols import Ledger, Teacher
+    from askance.calls import Audit
+    from askance.config import Config, TeacherConfig
+    from askance.protocols import BatchTeacher, Ledger, Registry, Teacher
     from askance.rules.spend import Price
     from askance.telemetry import Telemetry
+    from askance.workers.batch import BatchWorker
     from askance.workers.teach import TeachWorker
 
 _logger = logging.getLogger(__name__)
+_NOBODY = "teacher.kind is {}, so there is nobody to ask; choose --teacher openai or --teacher replay"
 
 
 def labels(config: Config) -> tuple[str, ...]:
@@ -27,9 +30,8 @@ def labels(config: Config) -> tuple[str, ...]:
     from askance.teacher.replay import distinct_values
 
     teacher = config.teacher
-    if teacher.kind == "none":
-        msg = "teacher.kind is none, so there is nobody to ask; choose --teacher openai or --teacher replay"
-        raise ConfigError(msg)
+    if teacher.kind == "none" and teacher.labels is None and teacher.labels_from_field is None:
+        raise ConfigError(_NOBODY.format("none"))
     if teacher.labels is not None:
         return teacher.labels
     field = teacher.labels_from_field or (teacher.replay_field if teacher.kind == "replay" else None)
@@ -39,16 +41,31 @@ def labels(config: Config) -> tuple[str, ...]:
     return distinct_values(_recorded_path(config), field)
 
 
+def warn_of_other_labels(label_set: Sequence[str], registry: Registry) -> None:
+    """Say so when the live version knows another label set: it answers with its own until one is trained on this."""
+    live = registry.current() if label_set else None
+    if live is None:
+        return
+    known, wanted = set(registry.manifest(live).labels), set(label_set)
+    changes = [f"does not know {label!r}" for label in sorted(wanted - known)]
+    changes += [f"still answers {label!r}" for label in sorted(known - wanted)]
+    if changes:
+        shown = ", ".join(changes[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
+        _logger.warning("the live version %s has another label set than the settings: it %s", live, shown)
+
+
 def make_teacher(
     config: Config,
     label_set: tuple[str, ...],
     examples: Sequence[tuple[str, str]] = (),
     *,
+    evidence: Callable[[str], Sequence[Audit]] = lambda _: (),
     forecasting: bool = False,
 ) -> Teacher:
     """The teacher of the settings; `examples` are documents with their labels, for its prompt.
 
-    One that is made for `forecasting` needs no API key, and must not be asked.
+    One that is made for `forecasting` needs no API key, and must not be asked. `evidence` tells a cascade of answers
+    that both its teachers gave. Raises `ConfigError` where nobody is named.
     """
     settings = config.teacher
     if settings.kind == "replay":
@@ -65,22 +82,85 @@ def make_teacher(
     if settings.kind == "openai":
         from askance.teacher.openai import OpenAITeacher
 
-        environment = {settings.api_key_env: "none"} if forecasting else os.environ
-        return OpenAITeacher(settings, label_set, price=price(config), examples=examples, environment=environment)
-    raise AssertionError(settings.kind)
+        def one(settings: TeacherConfig) -> OpenAITeacher:
+            environment = {settings.api_key_env: "none"} if forecasting else os.environ
+            return OpenAITeacher(
+                settings, label_set, price=price(config, settings.model), examples=examples, environment=environment
+            )
+
+        if settings.first.model is None:
+            return one(settings)
+        from askance.rules.cascade import Escalation
+        from askance.teacher.cascade import CascadeTeacher
+
+        first = one(_first(settings))
+        return CascadeTeacher(
+            first,
+            one(settings),
+            label_set,
+            Escalation(settings.first.agreement, settings.first.confidence),
+            evidence=lambda: evidence(first.name),
+        )
+    if settings.kind == "human":
+        msg = "teacher.kind is human: people are asked by `askance labels export`, and read back by `import`"
+        raise ConfigError(msg)
+    raise ConfigError(_NOBODY.format(settings.kind))
+
+
+def make_batches(config: Config, label_set: tuple[str, ...], examples: Sequence[tuple[str, str]] = ()) -> BatchTeacher:
+    """The teacher of the settings through its provider's batch API; raises `ConfigError` where there is none."""
+    settings = config.teacher
+    if settings.kind != "openai":
+        msg = f"teacher.kind is {settings.kind}, which has no batch API; choose --teacher openai"
+        raise ConfigError(msg)
+    if settings.first.model is not None:
+        _logger.warning("a batch has one model: %s is asked about everything", settings.model)
+    from askance.teacher.openai import OpenAIBatches
+
+    full = price(config, settings.model)
+    return OpenAIBatches(settings, label_set, price=full and full.times(config.spend.batch_price), examples=examples)
+
+
+def batch_worker(config: Config, teacher: BatchTeacher, label_set: tuple[str, ...], ledger: Ledger) -> BatchWorker:
+    """The worker that sends batches and settles them."""
+    from askance.workers.batch import BatchWorker
+
+    settings = config.teacher
+    return BatchWorker(
+        ledger=ledger,
+        teacher=teacher,
+        labels=label_set,
+        caps=caps(config),
+        key=teacher.teacher.key if settings.reuse else None,
+        alike=settings.near_duplicates,
+        audit_share=settings.audit_share,
+    )
+
+
+def examples_of(config: Config, ledger: Ledger) -> list[tuple[str, str]]:
+    """The labelled documents that the prompt shows."""
+    count = config.teacher.examples
+    return [(row.text, row.label) for row in ledger.labelled(count)] if count else []
+
+
+def _first(settings: TeacherConfig) -> TeacherConfig:
+    """The settings of a cascade's first teacher: its own, or else those of the second."""
+    first = settings.first
+    changes = {"model": first.model, "first": type(first)()}
+    changes |= {name: getattr(first, name) for name in ("base_url", "api_key_env") if getattr(first, name) is not None}
+    return settings.model_copy(update=changes)
 
 
 def teach_worker(
     config: Config, teacher: Teacher, label_set: tuple[str, ...], ledger: Ledger, telemetry: Telemetry
 ) -> TeachWorker:
-    """The teach worker on its teacher, which is made anew where the prompt shows labels of the ledger."""
+    """The teach worker on its teacher, made anew where the prompt or the cascade's threshold needs the ledger."""
     from askance.rules.pace import Pace, Spacing
     from askance.workers.teach import TeachWorker
 
     settings = config.teacher
-    if settings.examples:
-        newest = ledger.labelled(settings.examples)
-        teacher = make_teacher(config, label_set, [(row.text, row.label) for row in newest])
+    if settings.examples or settings.first.model is not None:
+        teacher = make_teacher(config, label_set, examples_of(config, ledger), evidence=ledger.evidence)
     return TeachWorker(
         ledger=ledger,
         teacher=teacher,
@@ -97,14 +177,16 @@ def teach_worker(
         patience_seconds=settings.patience_seconds,
         # What was recorded would agree with itself, and say nothing.
         audit_share=settings.audit_share if settings.kind == "openai" else 0.0,
+        reuse=settings.reuse,
+        alike=settings.near_duplicates,
     )
 
 
-def price(config: Config) -> Price | None:
-    """The model's price, None when it is unknown; raises `ConfigError` when a cap in money hangs on it."""
+def price(config: Config, model: str | None) -> Price | None:
+    """A model's price, None when it is unknown; raises `ConfigError` when a cap in money hangs on it."""
     from askance.rules.spend import PRICES, Price
 
-    model = config.teacher.model or ""
+    model = model or ""
     given = config.spend.prices.get(model)
     if given is not None:
         return Price(input=given.input, output=given.output, cached_input=given.cached_input)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
 
 
 class Telemetry:
@@ -20,6 +25,9 @@ class Telemetry:
         self.unanswered = Counter(
             "askance_unanswered", "Predictions without a label.", ["reason"], registry=self.registry
         )
+        self.standings = Counter(
+            "askance_contract_predictions", "Predictions under a contract.", ["standing"], registry=self.registry
+        )
         self.batches = Histogram(
             "askance_batch_seconds",
             "From a batch's first byte decoded to its last prediction encoded.",
@@ -33,6 +41,13 @@ class Telemetry:
         self.rebuilds = Counter(
             "askance_stream_rebuilds", "Times the connection to the brokers was built anew.", registry=self.registry
         )
+        self.stalls = Counter("askance_stream_stalls", "Times there was lag and nothing came.", registry=self.registry)
+        self.lag = Gauge(
+            "askance_lag_records",
+            "Records of a held partition that were not fetched yet.",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
         self.refused = Counter(
             "askance_refused_positions",
             "Partitions of a batch that were taken away, or failed, before it was delivered; fetched again.",
@@ -44,6 +59,12 @@ class Telemetry:
         )
         self.pending = Gauge("askance_pending_queries", "Queries waiting for the teacher.", registry=self.registry)
         self.labels = Counter("askance_labels", "Queries that ended.", ["outcome"], registry=self.registry)
+        self.copies = Counter(
+            "askance_copied_labels", "Queries that ended with a like one's label, at no cost.", registry=self.registry
+        )
+        self.unsettled = Counter(
+            "askance_unsettled_calls", "Calls whose answer the ledger would not take.", registry=self.registry
+        )
         self.teacher_seconds = Histogram(
             "askance_teacher_seconds", "From asking the teacher to its answer.", registry=self.registry
         )
@@ -60,6 +81,9 @@ class Telemetry:
         )
         self.slots = Gauge("askance_teacher_slots", "Calls that may be under way at once.", registry=self.registry)
         self.rollbacks = Counter("askance_rollbacks", "Versions taken back by the guard.", registry=self.registry)
+        self.contracts_broken = Counter(
+            "askance_contracts_broken", "Thresholds that audits showed to break the contract.", registry=self.registry
+        )
         self.drift_alarms = Counter(
             "askance_drift_alarms", "Changes of the stream that were told.", ["kind"], registry=self.registry
         )
@@ -70,6 +94,10 @@ class Telemetry:
             registry=self.registry,
             buckets=(0.5, 1, 2, 5, 10, 30, 60, 300, 1800),
         )
+
+    def application(self) -> WSGIApplication:
+        """What serves these metrics over HTTP, in the format that the reader asks for."""
+        return make_wsgi_app(self.registry)
 
     def dead_letter_total(self) -> int:
         """Dead letters, whatever the reason."""

@@ -16,6 +16,8 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.integration.fake_batches import FakeBatches
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -72,6 +74,8 @@ class Request:
     headers: dict[str, str]
     body: dict[str, Any]
     text: str | None = field(default=None)
+    method: str = "POST"
+    raw: bytes = b""
 
 
 def document_of(body: dict[str, Any]) -> str:
@@ -90,7 +94,7 @@ def documents_of(body: dict[str, Any]) -> list[str]:
 
 
 class FakeLLM:
-    """Serves `POST /v1/chat/completions` from the running event loop."""
+    """Serves `POST /v1/chat/completions`, files and batches from the running event loop."""
 
     def __init__(self, default: Behaviour | Callable[[str], Behaviour] | None = None) -> None:
         self.default = default or answer("yes")
@@ -99,6 +103,9 @@ class FakeLLM:
         self.requests: list[Request] = []
         self.under_way = 0
         self.most_under_way = 0
+        self.provider = FakeBatches(self._batched)
+        self.admin: dict[tuple[str, str], deque[Behaviour]] = defaultdict(deque)
+        """What the next requests for files and batches get instead of what they ask for, by method and path."""
         self._scripts: defaultdict[str, deque[Behaviour]] = defaultdict(deque)
         self._arrivals = asyncio.Condition()
         self._connections: set[asyncio.Task[None]] = set()
@@ -153,14 +160,43 @@ class FakeLLM:
         finally:
             writer.close()
 
-    async def _respond(self, request: Request, writer: asyncio.StreamWriter) -> bool:
-        """Whether the connection can be used again."""
-        text = request.text = document_of(request.body)
+    def _batched(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        """One line of a batch, answered as a call would be."""
+        text = document_of(body)
         self.asked[text] += 1
+        behaviour = self._behaviour(text)
+        content = behaviour.body or _completion(Request("", {}, body), behaviour)
+        return behaviour.status, json.loads(content)
+
+    def _behaviour(self, text: str) -> Behaviour:
         scripted = self._scripts[text]
         behaviour = scripted.popleft() if scripted else self.default
-        if not isinstance(behaviour, Behaviour):
-            behaviour = behaviour(text)
+        return behaviour if isinstance(behaviour, Behaviour) else behaviour(text)
+
+    async def _administer(self, request: Request, writer: asyncio.StreamWriter) -> bool:
+        scripted = self.admin[request.method, request.path.partition("?")[0]]
+        done = self.provider.respond(request.method, request.path, request.headers, request.raw)
+        if scripted:
+            # The provider has done it; whether the client hears of it is another matter.
+            behaviour = scripted.popleft()
+            if behaviour.dropped:
+                return False
+            done = behaviour.status, behaviour.body or b"{}"
+        status, body = done
+        writer.write(
+            f"HTTP/1.1 {status} Done\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        )
+        writer.write(body)
+        await writer.drain()
+        return True
+
+    async def _respond(self, request: Request, writer: asyncio.StreamWriter) -> bool:
+        """Whether the connection can be used again."""
+        if not request.path.endswith("/chat/completions"):
+            return await self._administer(request, writer)
+        text = request.text = document_of(request.body)
+        self.asked[text] += 1
+        behaviour = self._behaviour(text)
         if behaviour.hangs:
             await asyncio.Event().wait()
         if behaviour.latency_seconds:
@@ -224,5 +260,17 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
         return None
     first, *lines = head.decode("latin-1").split("\r\n")[:-2]
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    body = await reader.readexactly(int(headers["content-length"]))
-    return Request(path=first.split(" ")[1], headers=headers, body=json.loads(body))
+    body = await _body(reader, headers)
+    method, path, _ = first.split(" ")
+    is_json = headers.get("content-type", "").startswith("application/json") and body
+    return Request(path=path, headers=headers, body=json.loads(body) if is_json else {}, method=method, raw=body)
+
+
+async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
+    if headers.get("transfer-encoding") != "chunked":
+        return await reader.readexactly(int(headers.get("content-length", "0")))
+    body = b""
+    while size := int(await reader.readuntil(b"\r\n"), 16):
+        body += (await reader.readexactly(size + 2))[:-2]
+    await reader.readuntil(b"\r\n")
+    return body

@@ -25,7 +25,7 @@ ALLOWANCE = 1_300_000
 class BillingTeacher:
     """Answers in its own time and bills between half the worst and the worst, on a file no kill can take back."""
 
-    name, concurrency, documents_per_call = "billing", CONCURRENCY, 1
+    name, concurrency, documents_per_call, key = "billing", CONCURRENCY, 1, None
 
     def __init__(self, bill: Path) -> None:
         self._bill = os.open(bill, os.O_WRONLY | os.O_APPEND | os.O_CREAT)

@@ -8,7 +8,7 @@ import subprocess
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
-from tests.kafka.broker import DEFAULT_VERSION, BrokerMissingError, jars
+from deploy.kafka.broker import DEFAULT_VERSION, BrokerMissingError, jars
 from tests.kafka.fleet import COMMAND, environment
 from tests.kafka.stream import is_poison, record
 

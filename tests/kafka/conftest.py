@@ -13,7 +13,7 @@ from askance.manifest import FeaturizerConfig
 from askance.registry import DirectoryRegistry
 from askance.training.pipeline import train
 from askance.training.spec import Spec
-from tests.kafka.broker import DEFAULT_VERSION, BrokerMissingError, Cluster
+from deploy.kafka.broker import DEFAULT_VERSION, BrokerMissingError, Cluster
 from tests.kafka.stream import LABELS, teach_ledger
 
 if TYPE_CHECKING:

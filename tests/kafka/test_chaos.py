@@ -13,17 +13,21 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
 
 from askance.registry import DirectoryRegistry
+from askance.stream.kafka.offsets import committed_offsets
 from tests.kafka.checks import check
 from tests.kafka.fleet import Fleet
 from tests.kafka.readback import until
+from tests.kafka.test_fencing import PARTITIONS, RECORDS, delivery_of, fetch, filled, member
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from tests.kafka.broker import Cluster
+    from deploy.kafka.broker import Cluster
 
 pytestmark = pytest.mark.slow
 
@@ -186,3 +190,28 @@ async def test_the_leader_is_killed(
         await in_rounds(fleet, size.documents, size.rounds, kill)
         await fleet.stop(*fleet.workers)
         await check(fleet)
+
+
+@pytest.mark.asyncio
+async def test_a_broker_that_is_not_the_coordinator_is_not_believed(
+    three_brokers: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers with an error and no partitions, which aiokafka takes for "nothing was ever committed"."""
+    config = await filled(three_brokers.bootstrap_servers, "at_least_once")
+    async with member(config) as stream:
+        everything = await fetch(stream, PARTITIONS * RECORDS)
+        assert len(await stream.deliver(delivery_of(everything, b"done"))) == PARTITIONS
+    look_up, asked = AIOKafkaClient.coordinator_lookup, []
+
+    async def look_up_wrongly_twice(client: AIOKafkaClient, kind: int, key: str) -> int:
+        coordinator = await look_up(client, kind, key)
+        asked.append(coordinator % 3 + 1 if len(asked) < 2 else coordinator)
+        await client.ready(asked[-1])
+        return asked[-1]
+
+    monkeypatch.setattr(AIOKafkaClient, "coordinator_lookup", look_up_wrongly_twice)
+    partitions = [TopicPartition(config.documents[0], number) for number in range(PARTITIONS)]
+
+    assert await committed_offsets(config, config.group.id, partitions) == dict.fromkeys(partitions, RECORDS)
+
+    assert len(set(asked)) == 2

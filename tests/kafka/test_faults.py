@@ -16,7 +16,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from askance.errors import StreamError
 from askance.stream.kafka.produce import Outgoing, producer, send
 from askance.stream.kafka.topics import create_topics
-from tests.kafka.broker import free_ports
+from deploy.kafka.broker import free_ports
 from tests.kafka.fleet import COMMAND, PARTITIONS, Fleet, environment
 from tests.kafka.readback import read, until
 from tests.kafka.test_fencing import fetch, member, settings
@@ -60,7 +60,7 @@ async def produce(config: KafkaConfig, topic: str, *values: bytes | None, partit
 def classify(folder: Path, kafka: dict[str, Any], *words: str) -> subprocess.CompletedProcess[str]:
     (folder / "askance.yaml").write_text(yaml.safe_dump({"kafka": kafka}))
     return subprocess.run(
-        [*COMMAND, "classify", *words], cwd=folder, capture_output=True, text=True, check=False, timeout=240,
+        [*COMMAND, "classify", "--quiet", *words], cwd=folder, capture_output=True, text=True, check=False, timeout=240,
         env=environment(),
     )  # fmt: skip
 

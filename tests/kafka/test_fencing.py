@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import CoordinatorNotAvailableError
 
 from askance.config import KafkaConfig
+from askance.health import Health
 from askance.records import Delivery, Position
 from askance.stream.kafka.documents import KafkaStream
 from askance.stream.kafka.produce import Outgoing, producer, send
@@ -60,7 +62,7 @@ async def filled(servers: str, delivery: str) -> KafkaConfig:
 
 @asynccontextmanager
 async def member(config: KafkaConfig) -> AsyncIterator[KafkaStream]:
-    stream = KafkaStream(config, telemetry=Telemetry(), clock=time.monotonic)
+    stream = KafkaStream(config, telemetry=Telemetry(), health=Health(time.monotonic), clock=time.monotonic)
     await stream.start()
     try:
         yield stream
@@ -133,6 +135,34 @@ async def test_a_zombie_moves_nothing(servers: str, delivery: str) -> None:
         assert {each.value for each in predictions} == {b"heir"}
 
 
+async def test_a_commit_that_is_tried_again_is_still_the_evicted_members(servers: str) -> None:
+    """An empty group takes a commit without a generation from anybody, and aiokafka's retry would send one."""
+    config = await filled(servers, "at_least_once")
+    async with member(config) as zombie:
+        early = await fetch(zombie, PARTITIONS * 5)
+        pretend_to_be_alive(zombie)
+        async with member(config) as heir:
+            everything = await fetch(heir, PARTITIONS * RECORDS)
+            assert len(await heir.deliver(delivery_of(everything, b"heir"))) == PARTITIONS
+        coordinator = zombie._membership.consumer._coordinator
+        send_commit, attempts = coordinator._do_commit_offsets, 0
+
+        async def interrupted(*arguments: object) -> None:
+            nonlocal attempts
+            attempts += 1
+            if attempts == 1:
+                coordinator.reset_generation()  # as a heartbeat does that learns of the eviction
+                raise CoordinatorNotAvailableError
+            await send_commit(*arguments)
+
+        coordinator._do_commit_offsets = interrupted
+
+        assert await zombie.deliver(delivery_of(early, b"zombie")) == []
+
+        assert attempts == 1
+        assert await committed(config) == dict.fromkeys(range(PARTITIONS), RECORDS)
+
+
 async def test_a_transaction_that_was_open_when_the_partition_moved_is_aborted(servers: str) -> None:
     config = await filled(servers, "exactly_once")
     async with member(config) as zombie:
@@ -168,3 +198,18 @@ async def test_what_was_fetched_before_a_rebalance_is_refused_after_it(servers: 
 
             assert await first.deliver(delivery_of(early, b"too late")) == []
     assert await read(servers, config.predictions) == []
+
+
+async def test_a_fetch_that_began_before_a_rebalance_takes_nothing_after_it(servers: str) -> None:
+    """What it took under the new lease would be refused, and never be fetched again."""
+    config = await filled(servers, "exactly_once")
+    async with member(config) as first:
+        everything = {record.coordinates for record in await fetch(first, PARTITIONS * RECORDS)}
+        waiting = asyncio.create_task(first.fetch(max_records=1000, max_wait_seconds=60))
+        async with member(config) as second, asyncio.timeout(60):
+            assert await waiting == []
+            found = set()
+            while found != everything:
+                for stream in (first, second):
+                    records = await stream.fetch(max_records=1000, max_wait_seconds=0.1)
+                    found |= {record.coordinates for record in records}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.kafka.broker import Cluster
+    from deploy.kafka.broker import Cluster
 
 pytestmark = pytest.mark.slow
 SECRETS = {"admin": "admin's word", "reader": "reader's word"}

@@ -77,7 +77,7 @@ def test_the_solved_scale_meets_the_rate_where_it_can_be_met(u: list[float], sha
     opening = budget.opening(10, now=0.0, blind=False)
     window = np.repeat(seen, 2048)[-2048:]
     mean = propensities(opening, window).mean()
-    reachable = floor + (1 - floor) * np.minimum(1.0, 1e6 * window.astype(float)).mean()
+    reachable = floor + (1 - floor) * np.minimum(1.0, 1e12 * window.astype(float)).mean()
     assert mean == pytest.approx(min(share, reachable), rel=1e-3, abs=1e-6)
 
 

@@ -178,8 +178,11 @@ def test_the_commands() -> None:
     assert names == [
         *("init", "demo", "run", "classify", "teach", "train", "spend", "audit"),
         *("replay", "estimate", "simulate", "report"),
+        *("labels export", "labels import"),
+        *("batch submit", "batch collect"),
         *("models list", "models show", "models promote", "models rollback"),
         "topics create",
+        *("dead-letters list", "dead-letters replay"),
         *("config check", "config show"),
     ]
 
@@ -547,7 +550,7 @@ def test_estimate_says_what_is_known_of_a_run_and_what_is_missing(tmp_path: Path
         Query(Coordinates("t", 0, n), f"d{n}", "text", "spam", 0.9, 0.2, 0.5, "v0001-00000000", 0) for n in range(60)
     ]
     tally = Tally(0, "v0001-00000000", 130, 10, 108.0, (0,) * 4 + (120,) + (0,) * 15, {"spam": 120})
-    ledger.commit(queries, [Position("t", 0, 130, 130, 60, 0, tally=tally)], None)
+    ledger.commit(queries, [Position("t", 0, 130, 130, 60, 0, tallies=(tally,))], None)
     give(
         ledger,
         [

@@ -34,7 +34,9 @@ def metrics_in(text: str) -> set[str]:
 
 def test_the_alerts_are_about_metrics_that_exist() -> None:
     rules = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yaml").read_text(encoding="utf-8"))["groups"][0]["rules"]
-    used = {name for rule in rules for text in (rule["expr"], *rule["annotations"].values()) for name in metrics_in(text)}
+    used = {
+        name for rule in rules for text in (rule["expr"], *rule["annotations"].values()) for name in metrics_in(text)
+    }
 
     assert len(rules) >= 8
     assert used <= scraped()

@@ -11,7 +11,7 @@ import msgspec
 from askance.errors import RegistryError
 from askance.manifest import Estimate, FeaturizerConfig, Manifest, Verdict
 from askance.telemetry import Telemetry
-from askance.workers.guard import GuardWorker, Limits
+from askance.workers.guard import GuardWorker, Limits, look_after
 from tests.simulated import stream
 from tests.unit.test_window import run
 
@@ -145,6 +145,6 @@ def test_it_ends_when_it_is_told_to() -> None:
     async def main() -> None:
         stop = asyncio.Event()
         stop.set()
-        await asyncio.wait_for(guard(World([], []))[0].run(stop=stop, interval_seconds=1000.0), 5)
+        await asyncio.wait_for(look_after([guard(World([], []))[0].look], stop=stop, interval_seconds=1000.0), 5)
 
     asyncio.run(main())

@@ -149,6 +149,33 @@ def test_a_closed_gate_asks_nothing_and_an_open_one_everything() -> None:
     assert (decide(logits, exponent=0.0, floor=0.3).propensities == 1).all()
 
 
+def test_draws_next_to_the_propensity_are_settled_by_all_their_bits() -> None:
+    """The kernel settles nearly every coin by a draw's upper 24 bits: here they are equal to the propensity's."""
+    offsets = np.arange(4096, dtype=np.int64)
+    partitions = np.zeros(len(offsets), dtype=np.int32)
+    draws = _kernel.uniform(seed=3, topic="t", partitions=partitions, offsets=offsets)
+    logits = np.zeros((len(offsets), 2), dtype=np.float32)
+    settled = set()
+    for draw in draws[:200]:
+        nearest = np.float32(draw)
+        for floor in (np.nextafter(nearest, np.float32(0)), nearest, np.nextafter(nearest, np.float32(1))):
+            decisions = _kernel.decide(
+                logits=logits,
+                temperature=1.0,
+                measure="entropy",
+                floor=float(floor),
+                exponent=1.0,
+                scale=0.0,
+                seed=3,
+                topic="t",
+                partitions=partitions,
+                offsets=offsets,
+            )
+            assert np.array_equal(decisions.accepted, draws < decisions.propensities.astype(np.float64))
+            settled.add((draw < float(floor), np.float32(draw) == floor))
+    assert settled == {(False, False), (False, True), (True, True), (True, False)}
+
+
 def test_logits_are_borrowed_even_when_read_only() -> None:
     logits = np.ones((4, 2), np.float32)
     logits.flags.writeable = False

@@ -8,10 +8,10 @@ import threading
 import pytest
 
 from askance.calls import Attempt, Caps, Fault, Limit, Order, TeacherState
-from askance.errors import LedgerError, TeacherError
+from askance.errors import LedgerError, NotUnderWayError, TeacherError
 from askance.records import Answer, LabelCounts, Outcome
 from askance.telemetry import Telemetry
-from askance.workers.teach import GRACE_SECONDS, POLL_SECONDS, TeachWorker
+from askance.workers.teach import GRACE_SECONDS, POLL_SECONDS, SETTLE_SECONDS, TeachWorker
 from tests.doubles import MemoryLedger, ScriptedTeacher, SkippedSleep, never, query, until
 
 LABELS = ("yes", "no")
@@ -250,10 +250,12 @@ async def test_cancelling_it_settles_what_was_under_way_as_lost() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_broken_ledger_ends_it() -> None:
-    bench = Bench(MemoryLedger(query(i) for i in range(5)), ScriptedTeacher())
+async def test_a_ledger_that_stays_broken_ends_it() -> None:
+    bench, clock = clocked(MemoryLedger(query(i) for i in range(5)), ScriptedTeacher())
+    tries = []
 
-    def settle(labels):
+    def settle(settlements):
+        tries.append(clock.now)
         msg = "disk full"
         raise LedgerError(msg)
 
@@ -261,6 +263,45 @@ async def test_a_broken_ledger_ends_it() -> None:
     with pytest.raises(LedgerError, match="disk full"):
         await bench.drained()
     assert bench.teacher.under_way == 0
+    assert tries[-1] - tries[0] >= SETTLE_SECONDS
+
+
+@pytest.mark.asyncio
+async def test_a_paid_answer_survives_a_ledger_that_fails_for_a_while() -> None:
+    ledger = MemoryLedger(query(i) for i in range(6))
+    bench, _ = clocked(ledger, ScriptedTeacher(concurrency=3))
+    settle, failures = ledger.settle, iter(range(40))
+
+    def settle_later(settlements):
+        if next(failures, None) is not None:
+            msg = "the ledger is locked by a backup"
+            raise LedgerError(msg)
+        return settle(settlements)
+
+    ledger.settle = settle_later
+    await bench.drained()
+    assert ledger.counts() == LabelCounts(labelled=6)
+    assert set(bench.teacher.asked.values()) == {1}
+    assert bench.outcomes()["labelled"] == 6
+
+
+@pytest.mark.asyncio
+async def test_what_can_never_be_settled_does_not_take_the_others_with_it() -> None:
+    ledger = MemoryLedger(query(i) for i in range(5))
+    bench = Bench(ledger, ScriptedTeacher(concurrency=5))
+    settle = ledger.settle
+
+    def settle_all_but_one(settlements):
+        if any(label.coordinates.offset == 2 for one in settlements for label in one.labels):
+            msg = "the call 3 was not under way"
+            raise NotUnderWayError(msg)
+        return settle(settlements)
+
+    ledger.settle = settle_all_but_one
+    await bench.drained()
+    assert ledger.counts() == LabelCounts(labelled=4, asked=1)
+    assert bench.telemetry.value("askance_unsettled_calls_total") == 1
+    assert bench.outcomes()["labelled"] == 4
 
 
 @pytest.mark.asyncio
@@ -350,9 +391,10 @@ async def test_a_failed_query_is_asked_again_after_a_growing_pause() -> None:
     settle = ledger.settle
 
     def settle_and_commit(settlements):
-        settle(settlements)
+        copies = settle(settlements)
         if len(times) < 60:
             ledger.commit(more(), (), None)
+        return copies
 
     ledger.settle = settle_and_commit
     await bench.drained()

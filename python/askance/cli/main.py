@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from askance import __version__
-from askance.cli.commands import models, runs, settings, teacher, topics, workers
+from askance.cli.commands import batch, deadletters, labels, models, runs, settings, teacher, topics, workers
 from askance.errors import AskanceError
 
 
@@ -37,8 +37,11 @@ app = typer.Typer(
 app.add_typer(workers.commands)
 app.add_typer(teacher.commands)
 app.add_typer(runs.commands)
+app.add_typer(labels.commands, name="labels")
+app.add_typer(batch.commands, name="batch")
 app.add_typer(models.commands, name="models")
 app.add_typer(topics.commands, name="topics")
+app.add_typer(deadletters.commands, name="dead-letters")
 app.add_typer(settings.commands, name="config")
 
 

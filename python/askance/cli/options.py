@@ -67,7 +67,7 @@ Measure = Annotated[
 Seed = Annotated[int | None, Option("--seed", metavar="N", help="Keys every draw.", rich_help_panel=_GATE)]
 
 Teacher = Annotated[
-    str | None, Option("--teacher", metavar="none|replay|openai", help="Who is asked.", rich_help_panel=_TEACHER)
+    str | None, Option("--teacher", metavar="none|replay|openai|human", help="Who is asked.", rich_help_panel=_TEACHER)
 ]
 Labels = Annotated[
     str | None,
@@ -123,6 +123,16 @@ BootstrapServers = Annotated[
         help="Kafka instead of files; topics and the rest under kafka: in the settings.",
         rich_help_panel=_RUN,
     ),
+]
+From = Annotated[
+    str | None,
+    Option(
+        "--from", metavar="PLACE", help="Where to begin: an offset, a time (ISO 8601), earliest.", rich_help_panel=_RUN
+    ),
+]
+To = Annotated[
+    str | None,
+    Option("--to", metavar="PLACE", help="Where to end, exclusive: an offset, a time, latest.", rich_help_panel=_RUN),
 ]
 State = Annotated[
     Path | None,

@@ -10,6 +10,7 @@ import typer
 
 from askance.charts import Plot, text
 from askance.errors import UsageError
+from askance.records import Standing
 from askance.rules.simulate import POLICIES, Outcome, simulate
 
 if TYPE_CHECKING:
@@ -31,6 +32,16 @@ class _Row(msgspec.Struct):
     uncertainty: float
     propensity: float
     accepted: bool
+    standing: str | None = None
+    teacher: str | None = None
+    predicted: str | None = None
+
+    @property
+    def answer(self) -> str | None:
+        """The student's, whoever answered; None too of a line that follows another."""
+        if self.standing == Standing.SETTLED:
+            return None
+        return self.label if self.teacher is None else self.predicted
 
 
 def run(
@@ -70,7 +81,7 @@ def outcomes(
     Where every document's is known each counts once; else only accepted ones count, by their recorded propensity.
     """
     right = _answers(truths, id_field, field)
-    rows = [row for row in _rows(predictions, _Row) if row.label is not None]
+    rows = [row for row in _rows(predictions, _Row) if row.answer is not None]
     known = [place for place, row in enumerate(rows) if row.id in right]
     complete = len(known) == len(rows)
     if not complete:
@@ -85,7 +96,7 @@ def outcomes(
         np.array([row.uncertainty for row in rows]),
         np.array([row.confidence or 0.0 for row in rows]),
         np.array(known, dtype=np.int64),
-        np.array([rows[place].label == right[rows[place].id] for place in known]),
+        np.array([rows[place].answer == right[rows[place].id] for place in known]),
         np.array([1.0 if complete else rows[place].propensity for place in known]),
         shares=shares,
     )

@@ -7,25 +7,29 @@ from the environment variable that `teacher.api_key_env` names.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from askance.config.base import Section
-from askance.config.gate import BudgetConfig, GateConfig
+from askance.config.gate import BudgetConfig, ContractConfig, GateConfig
 from askance.config.kafka import KafkaConfig
-from askance.config.stream import SinkConfig, SourceConfig
-from askance.config.student import GuardConfig, StudentConfig, TrainConfig
+from askance.config.stream import MetricsConfig, SinkConfig, SourceConfig
+from askance.config.student import GuardConfig, SelectionConfig, StudentConfig, TrainConfig
 from askance.config.teacher import PriceConfig, SpendConfig, TeacherConfig
 
 __all__ = [
     "BudgetConfig",
     "Config",
+    "ContractConfig",
     "GateConfig",
     "GuardConfig",
     "KafkaConfig",
+    "MetricsConfig",
     "PriceConfig",
     "Section",
+    "SelectionConfig",
     "SinkConfig",
     "SourceConfig",
     "SpendConfig",
@@ -34,12 +38,19 @@ __all__ = [
     "TrainConfig",
 ]
 
+Measure = Literal["entropy", "margin", "least_confidence"]
+Disagreement = Literal["vote_entropy", "consensus_kl"]
+
 
 class Config(Section):
     """All settings."""
 
     state: Path = Path("askance-state")
-    """The folder with the ledger (`ledger.db`) and the registry (`registry/`)."""
+    """The folder with the ledger (`ledger.db`) and, unless `registry` says otherwise, the registry (`registry/`)."""
+    registry: str | None = None
+    """Where student versions are: a folder, or the URL of an object store (`s3://bucket/path` with the extra `s3`, or
+    any that fsspec knows), of which the state folder then keeps copies. Credentials come from the environment, as the
+    store's own tools read them. Default: `registry/` in the state folder."""
     batch: Annotated[int, Field(ge=1, le=65_536)] = 512
     """Documents scored together at most."""
     linger_ms: Annotated[float, Field(ge=0.0)] = 20.0
@@ -49,11 +60,13 @@ class Config(Section):
     student: StudentConfig = StudentConfig()
     gate: GateConfig = GateConfig()
     budget: BudgetConfig = BudgetConfig()
+    contract: ContractConfig = ContractConfig()
     teacher: TeacherConfig = TeacherConfig()
     spend: SpendConfig = SpendConfig()
     train: TrainConfig = TrainConfig()
     guard: GuardConfig = GuardConfig()
     kafka: KafkaConfig = KafkaConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -63,13 +76,59 @@ class Config(Section):
                 "spend more than the budget; lower the floor or raise the share"
             )
             raise ValueError(msg)
+        _check_acquisition(self)
+        _check_registry(self.registry)
+        if self.student.features == "encoder" and self.student.encoder.model is None:
+            msg = "student.features is encoder, and student.encoder.model names none: name a folder or a hub's model"
+            raise ValueError(msg)
         if self.source.path == "-" and self.source.follow:
             msg = "source.follow needs a file: standard input is followed anyway; drop it"
             raise ValueError(msg)
         if self.teacher.labels and self.teacher.labels_from_field:
             msg = "teacher.labels and teacher.labels_from_field exclude each other: keep one"
             raise ValueError(msg)
+        if (
+            self.contract.agreement is not None
+            and self.contract.on_escalation == "hold"
+            and self.kafka.bootstrap.servers
+        ):
+            msg = "contract.on_escalation is hold, which works on files only; on Kafka use correct"
+            raise ValueError(msg)
         return self
+
+    @property
+    def registry_location(self) -> str:
+        """Where student versions are."""
+        return self.registry or str(self.state / "registry")
+
+    @property
+    def rollout(self) -> Literal["direct", "shadow", "canary"]:
+        """How new versions go live."""
+        return self.train.rollout or ("direct" if self.contract.agreement is None else "shadow")
+
+    @property
+    def drift_floor(self) -> float:
+        """The exploration floor after a drift alarm."""
+        return self.budget.share / 2 if self.guard.drift_floor is None else self.guard.drift_floor
+
+    @property
+    def measure(self) -> Measure:
+        """The uncertainty measure in force; with a committee, that of its live member."""
+        given = self.gate.measure
+        return given if given in ("margin", "least_confidence") else "entropy"
+
+    @property
+    def disagreement(self) -> Disagreement | None:
+        """The committee's measure, if there is one."""
+        given = self.gate.measure
+        return given if given in ("vote_entropy", "consensus_kl") else None
+
+    @property
+    def exponent(self) -> float:
+        """The exponent in force: 0 for `random`, for which every document is of one uncertainty."""
+        if self.gate.measure == "random":
+            return 0.0
+        return 1.0 if self.gate.exponent is None else self.gate.exponent
 
     @property
     def floor(self) -> float:
@@ -77,3 +136,40 @@ class Config(Section):
         if self.gate.floor is not None:
             return self.gate.floor
         return self.budget.share / 20 if self.budget.kind == "share" else 0.0
+
+
+def _check_registry(registry: str | None) -> None:
+    address = urlsplit(registry or "")
+    if address.scheme and address.password is not None:
+        msg = "registry holds a password; keys come only from the environment, as the store's own tools read them"
+        raise ValueError(msg)
+
+
+def _check_acquisition(config: Config) -> None:
+    gate, budget = config.gate, config.budget
+    if gate.measure == "random" and budget.kind == "m-raru":
+        msg = "gate.measure is random and budget.kind m-raru: every document would be asked about; name a budget"
+        raise ValueError(msg)
+    if gate.measure == "random" and gate.exponent is not None:
+        msg = "gate.exponent shapes an uncertainty, and gate.measure random has none: drop one of them"
+        raise ValueError(msg)
+    if gate.seed_documents and budget.kind != "share":
+        msg = f"gate.seed_documents spends budget.advance, which budget.kind {budget.kind} has not: drop it"
+        raise ValueError(msg)
+    if 0 < gate.seed_documents < budget.advance:
+        msg = (
+            f"gate.seed_documents is {gate.seed_documents:,}, below budget.advance {budget.advance:,}: there is "
+            "nothing to choose; raise it to a thousand or so"
+        )
+        raise ValueError(msg)
+    if budget.class_targets and budget.kind == "m-raru":
+        msg = "budget.class_targets needs a budget to divide, and budget.kind m-raru has none: drop one of them"
+        raise ValueError(msg)
+    total = sum(budget.class_targets.values())
+    if total > 1.0:
+        msg = f"budget.class_targets add up to {total:g}, more than all queries: lower them to 1 at most"
+        raise ValueError(msg)
+    unknown = sorted(set(budget.class_targets) - set(config.teacher.labels or budget.class_targets))
+    if unknown:
+        msg = f"budget.class_targets names {unknown[0]!r}, which is none of teacher.labels"
+        raise ValueError(msg)

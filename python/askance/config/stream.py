@@ -38,3 +38,12 @@ class SinkConfig(Section):
     """A JSONL file; `-` is standard output (which a crash cannot take back: at least once, not exactly once)."""
     dead_letters: str | None = None
     """Default: `dead-letters.jsonl` beside the predictions file, or in the state folder with standard output."""
+
+
+class MetricsConfig(Section):
+    """Where `/metrics`, `/healthz` and `/readyz` are served over HTTP."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on; in a container `0.0.0.0`."""
+    port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """The port, 9464 by custom; 0 is any free one, and is logged. Not set: nothing is served."""

@@ -9,15 +9,55 @@ from pydantic import Field
 from askance.config.base import Positive, Section, Share
 
 
+class EncoderConfig(Section):
+    """A frozen sentence encoder, whose vectors students learn from where `student.features` is `encoder`."""
+
+    model: str | None = None
+    """A local folder, or a name on the Hugging Face hub, with `tokenizer.json` and an ONNX graph or BERT's weights."""
+    max_tokens: Annotated[int, Field(ge=2, le=8192)] = 128
+    """Documents are cut to so many tokens."""
+
+
 class StudentConfig(Section):
     """The model that answers."""
 
-    kind: Literal["logistic"] = "logistic"
-    """The student family."""
+    kind: Literal["logistic", "svm", "lda", "rf", "gbdt"] = "logistic"
+    """The student family: multinomial logistic regression, a linear support vector machine, linear discriminant
+    analysis, a random forest, gradient-boosted trees. The last three take a truncated SVD of the hashed features."""
+    features: Literal["hashed", "encoder"] = "hashed"
+    """What the student learns from: hashed word n-grams, or the vectors of a frozen sentence encoder, which knows the
+    language from the start but takes far longer a document."""
+    encoder: EncoderConfig = EncoderConfig()
     bits: Annotated[int, Field(ge=8, le=24)] = 18
     """Features are hashed to 2^bits buckets."""
     ngram_max: Annotated[int, Field(ge=1, le=5)] = 2
     """Word n-grams up to this length."""
+
+
+class SelectionConfig(Section):
+    """LLKD-style: which of the paid labels are learnt from, and how much each counts."""
+
+    kind: Literal["none", "llkd"] = "none"
+    """`none`: all, alike; the gate has selected already. `llkd`: what the teacher is sure of and the student is not, by
+    the parts below; without any known confidence of the teacher only the importance weight is left."""
+    by_confidence: bool = True
+    """Drop a label whose teacher's confidence is below the moving threshold."""
+    by_uncertainty: bool = True
+    """Drop a label whose student's uncertainty is below the moving threshold."""
+    per_class: bool = True
+    """Lower both thresholds for classes of which teacher or student is less sure, or less unsure, than of others."""
+    weighted: bool = True
+    """Weigh a label by confidence times uncertainty, each class alike."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    """Weight of the past in the thresholds, which every 64 labels move."""
+    importance: bool = True
+    """Weigh a label by (1/propensity)^exponent as well."""
+    importance_exponent: Share = 0.5
+    """1 undoes the gate's preference, but cuts the effective sample size; 0.5 is the middle."""
+    importance_cap: Annotated[float, Field(ge=1.0)] = 10.0
+    """The largest importance weight, before weights are made to average 1."""
+    uncertainty: Literal["recorded", "champion"] = "recorded"
+    """The student's uncertainty as it was when the document came, or as the live version sees it now."""
 
 
 class TrainConfig(Section):
@@ -38,14 +78,27 @@ class TrainConfig(Section):
     be worse by less than `train.not_worse_by`, or that they show it to be better."""
     not_worse_by: Share = 0.005
     """Agreement that the rule `not_worse_by` may at most give up."""
+    rollout: Literal["direct", "shadow", "canary"] | None = None
+    """How a version that was found fit goes live: at once; after it has scored the live stream without answering; or
+    after it has answered a share of it. Default: `direct`, under a contract `shadow`."""
+    rollout_documents: Annotated[int, Field(ge=100)] = 10_000
+    """Documents a shadow has to score, or a canary to answer, before `train.promote` is applied to their labels."""
+    canary_share: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    """Part of the keys whose documents a canary answers; a document without a key goes by its identifier."""
+    newest: Annotated[int, Field(ge=100)] = 200_000
+    """Labels that a training takes at most, the newest ones: its memory does not grow for ever."""
+    keep_versions: Annotated[int, Field(ge=2)] = 50
+    """Versions that are kept at most. The live one, the one on trial, those it may be taken back to, and the parents of
+    all these always are."""
     parity_tolerance: Positive = 1e-4
     """A version is refused when any probability on the holdout differs from the trained model's by more."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """For whatever in training is random."""
+    selection: SelectionConfig = SelectionConfig()
 
 
 class GuardConfig(Section):
-    """When the live version is taken back, and when a drift of the stream is told; local runs only for now."""
+    """When the live version is taken back, and when a drift of the stream is told. The train worker looks."""
 
     enabled: bool = True
     """Go back to the version before the live one as soon as that one is shown to be worse than what it was promoted
@@ -61,5 +114,10 @@ class GuardConfig(Section):
     """Change of the class shares or of the uncertainties, in total variation, that makes a drift alarm."""
     miss: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.01
     """Probability that a version's stream which does not change ever raises a drift alarm."""
+    drift_floor: Share | None = None
+    """Exploration floor after a drift alarm, while `guard.drift_seconds` last, so that the change is learnt soon; 0
+    leaves it. Default: half of `budget.share`."""
+    drift_seconds: Annotated[float, Field(ge=0.0)] = 600.0
+    """How long the floor stays raised. A drift alarm also triggers a training once `train.first_at` new labels came."""
     interval_seconds: Positive = 2.0
     """How often to look."""

@@ -22,12 +22,30 @@ def _distinct(labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return labels
 
 
+class FirstTeacherConfig(Section):
+    """A cheaper model that is asked first; `teacher.model` is asked only where this one is not sure enough."""
+
+    model: str | None = None
+    """Its name; without one `teacher.model` is asked about everything."""
+    base_url: str | None = None
+    """Its endpoint; default: `teacher.base_url`."""
+    api_key_env: str | None = None
+    """The environment variable that holds its key; default: `teacher.api_key_env`."""
+    agreement: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    """Its answer stands where `teacher.model` agrees at least so often with answers of that confidence, as audits and
+    the answers that were asked for twice have shown."""
+    confidence: Share = 0.9
+    """Its answer stands from this confidence on where too few were asked for twice to tell."""
+
+
 class TeacherConfig(Section):
     """Who is asked."""
 
-    kind: Literal["none", "replay", "openai"] = "none"
-    """`replay`: labels recorded in a file; `openai`: any OpenAI-compatible endpoint; `none`: nobody, and
-    `askance classify` only keeps the queries until a teacher is named."""
+    kind: Literal["none", "replay", "openai", "human"] = "none"
+    """`replay`: labels recorded in a file; `openai`: any OpenAI-compatible endpoint; `human`: people, through
+    `askance labels export` and `import`; `none`: nobody, and `askance classify` only keeps the queries until a teacher
+    is named."""
+    first: FirstTeacherConfig = FirstTeacherConfig()
     labels: Annotated[tuple[str, ...] | None, AfterValidator(_distinct)] = None
     """The label set."""
     labels_from_field: str | None = None
@@ -71,6 +89,11 @@ class TeacherConfig(Section):
     """`openai`: part of the labels that is asked for again, to see how far the teacher agrees with itself."""
     samples: Annotated[int, Field(ge=0, le=20)] = 0
     """`openai`: where there are no log-probabilities, ask so many times more, warm, and take the share that agrees."""
+    reuse: bool = True
+    """`openai`: a text that was answered before, by the same model under the same prompt, is not paid for again."""
+    near_duplicates: Annotated[float, Field(ge=0.5, le=1.0)] | None = None
+    """From this likeness on (the share of three-word runs that two documents have in common) a document is not asked
+    about, but gets its near-duplicate's label; default: every document that is not the same is asked about."""
     replay_path: str | None = None
     """`replay`: the JSONL file with the recorded labels; default: the input file."""
     replay_field: str | None = None
@@ -95,10 +118,16 @@ MoneyCap = Annotated[float, Field(ge=0.0)] | None
 
 
 class SpendConfig(Section):
-    """What the teacher may cost. A call is counted at its worst before it is made, so no cap is ever exceeded."""
+    """What the teacher may cost. A call is counted at its worst before it is made, so no cap is ever exceeded.
+
+    On Kafka a `teach` worker that holds m of the M partitions has m/M of each cap, split anew at every rebalance; what
+    others spent on partitions that it takes over later does not count with it.
+    """
 
     prices: dict[str, PriceConfig] = Field(default_factory=dict)
     """Model to its price, over and above the built-in list; a model without one is counted in tokens only."""
+    batch_price: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """What a token costs in the provider's batch API (`askance batch`), as a part of the price."""
     run_money: MoneyCap = None
     """Money per run of the teach worker, in the prices' currency."""
     run_tokens: Cap = None

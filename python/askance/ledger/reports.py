@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from askance.calls import Audit, SpendRow
-from askance.records import Outcome
+from askance.records import HUMAN, Outcome
 
 if TYPE_CHECKING:
     import sqlite3
@@ -52,9 +52,34 @@ def spend(connection: sqlite3.Connection, by: str) -> list[SpendRow]:
 def audits(connection: sqlite3.Connection) -> list[Audit]:
     """Every label that was asked for again, with both answers."""
     rows = connection.execute(
-        "SELECT labels.label, audits.label, labels.confidence, labels.confidence_source"
+        "SELECT labels.label, audits.label, labels.confidence, labels.confidence_source, labels.teacher,"
+        " labels.likeness"
         " FROM audits JOIN labels ON labels.query = audits.query"
         " WHERE audits.status = 'answered' AND labels.outcome = ? ORDER BY audits.query",
         (Outcome.LABELLED,),
     )
     return [Audit(*row) for row in rows]
+
+
+def evidence(connection: sqlite3.Connection, teacher: str) -> list[Audit]:
+    """Every answer of a cascade's first teacher that the second was asked for too: `first` and `again`."""
+    rows = connection.execute(
+        "SELECT escalations.label, labels.label, escalations.confidence, escalations.confidence_source"
+        " FROM escalations JOIN labels ON labels.query = escalations.query"
+        " WHERE escalations.teacher = ?1 AND labels.outcome = ?2 AND escalations.label IS NOT NULL"
+        " UNION ALL SELECT labels.label, audits.label, labels.confidence, labels.confidence_source"
+        " FROM audits JOIN labels ON labels.query = audits.query"
+        " WHERE labels.teacher = ?1 AND labels.outcome = ?2 AND audits.status = 'answered' AND labels.twin IS NULL",
+        (teacher, Outcome.LABELLED),
+    )
+    return [Audit(first, again, confidence, source, teacher) for first, again, confidence, source in rows]
+
+
+def unpaid(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many labels cost nothing, by why: `same text`, `near-duplicate`, `human`."""
+    rows = connection.execute(
+        "SELECT CASE WHEN twin IS NULL THEN teacher WHEN likeness IS NULL THEN 'same text' ELSE 'near-duplicate' END,"
+        " count(*) FROM labels WHERE twin IS NOT NULL OR (teacher = ? AND call IS NULL) GROUP BY 1 ORDER BY 2 DESC",
+        (HUMAN,),
+    )
+    return dict(rows.fetchall())

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from askance.calls import Reservation, TeacherState
 from askance.errors import LedgerError
-from askance.ledger import reports, spending
+from askance.ledger import accounts, batches, people, reports, spending
+from askance.ledger.queries import add_queries, count_awaited, due_answers, stand
+from askance.ledger.reuse import Sieve
 from askance.ledger.schema import connect, transaction
-from askance.ledger.spending import QUERY_COLUMNS
 from askance.ledger.tallies import BLOCK, add_tallies, read_tallies
 from askance.records import Coordinates, Judged, LabelCounts, Labelled, Outcome, Progress
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from askance.calls import Audit, Call, Order, Settlement, Spend, SpendRow
-    from askance.records import Position, Query, Tally
+    from askance.calls import Audit, Batch, BatchStatus, Call, Order, Settlement, Spend, SpendRow
+    from askance.records import HumanAnswer, Label, Position, Query, Question, Taken, Tally
 
 
 class SqliteLedger:
@@ -39,6 +40,7 @@ class SqliteLedger:
         self._path = path
         self._connection = connect(path)
         self._lock = threading.Lock()
+        self._sieve = Sieve()
 
     def close(self) -> None:
         """Close the file; the ledger cannot be used afterwards."""
@@ -59,17 +61,21 @@ class SqliteLedger:
         with self._reading() as connection, transaction(connection):
             yield connection
 
-    def commit(self, queries: Sequence[Query], positions: Sequence[Position], bookmark: str | None) -> None:
+    def commit(
+        self,
+        queries: Sequence[Query],
+        positions: Sequence[Position],
+        bookmark: str | None,
+        standings: Sequence[tuple[Coordinates, str]] = (),
+    ) -> None:
         """Store queries and advance positions in one transaction; a query already stored is left as it is.
 
-        `bookmark` is the stream adapter's own note, kept beside every position given here.
+        `standings` says what was sent of `due_answers`. `bookmark` is the stream adapter's own note, kept beside every
+        position given here.
         """
         with self._writing() as connection:
-            connection.executemany(
-                f"INSERT INTO queries ({QUERY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
-                " ON CONFLICT DO NOTHING",
-                [query_row(query) for query in queries],
-            )
+            add_queries(connection, queries)
+            stand(connection, standings)
             connection.executemany(
                 "INSERT INTO progress VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET"
                 " next_offset = excluded.next_offset, documents = documents + excluded.documents,"
@@ -90,17 +96,28 @@ class SqliteLedger:
             )
             add_tallies(connection, positions)
 
-    def tallies(self) -> list[Tally]:
-        """What was counted of all documents, by block of offsets and version."""
+    def due_answers(self, now: float, limit: int) -> list[tuple[Query, Label | None]]:
+        """Of queries that a contract waits for: those that have ended, and held ones whose deadline (Unix) is past."""
         with self._reading() as connection:
-            return read_tallies(connection)
+            return due_answers(connection, now, limit)
+
+    def awaited(self) -> tuple[int, int]:
+        """How many queries are held, and how many a provisional prediction waits for."""
+        with self._reading() as connection:
+            return count_awaited(connection)
+
+    def tallies(self, *, shadow: bool = False) -> list[Tally]:
+        """What was counted of all documents, by block of offsets and version; or of those scored by a shadow."""
+        with self._reading() as connection:
+            return read_tallies(connection, shadow=shadow)
 
     def judged(self, *, since: int = 0, newest: int | None = None) -> list[Judged]:
         """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
         with self._reading() as connection:
             rows = connection.execute(
                 'SELECT topic, partition, "offset", document_id, predicted, version, propensity, queries.confidence,'
-                " status, label FROM queries LEFT JOIN labels ON labels.query = queries.number"
+                " status, label, labels.likeness, threshold, shadow_version, shadow_predicted, shadow_confidence"
+                " FROM queries LEFT JOIN labels ON labels.query = queries.number"
                 ' WHERE "offset" >= ? ORDER BY queries.number DESC LIMIT ?',
                 (since, -1 if newest is None else newest),
             ).fetchall()
@@ -124,16 +141,17 @@ class SqliteLedger:
     def reserve(self, order: Order, worst: Callable[[Sequence[Query]], Spend]) -> Reservation:
         """Take pending queries, oldest first, in calls counted at their worst, before anyone asks.
 
-        No call is handed out that would take a cap of the order's over its limit if it came to the worst.
+        No call is handed out that would take a cap of the order's over its limit if it came to the worst. A query like
+        one that was asked before, or is under way, is not asked: see `askance.ledger.reuse`.
         """
         with self._reading() as connection:
             # Most polls find nothing: do not take the write lock for them.
-            pending = f"SELECT 1 FROM queries WHERE status = 'pending'{self._condition()}"  # noqa: S608 - a constant
+            pending = f"SELECT 1 FROM queries WHERE status = 'pending' AND twin IS NULL{self._condition()}"  # noqa: S608 - a constant
             pending += " UNION ALL SELECT 1 FROM audits WHERE status = 'pending' LIMIT 1"
             if connection.execute(pending).fetchone() is None:
                 return Reservation()
         with self._writing() as connection:
-            return spending.reserve(connection, order, worst, self._condition())
+            return spending.reserve(connection, order, worst, self._condition(), self._sieve)
 
     def _condition(self) -> str:
         """Which pending queries may be taken, as SQL that goes on after a condition."""
@@ -145,21 +163,45 @@ class SqliteLedger:
             for call in calls:
                 spending.release(connection, call)
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
-        """Write down how calls ended, all or none; a call or query that is not under way is an error."""
+    def settle(self, settlements: Sequence[Settlement]) -> int:
+        """Write down how calls ended, all or none; a call or query that is not under way is a `NotUnderWayError`.
+
+        Returns how many queries that waited for these answers have ended with them.
+        """
         with self._writing() as connection:
-            for settlement in settlements:
-                spending.settle(connection, settlement)
+            return sum(spending.settle(connection, settlement) for settlement in settlements)
 
     def abandon_orphans(self) -> int:
         """Mark every query a dead process left asked as lost, and its call as spent; returns how many queries."""
         with self._writing() as connection:
             return spending.abandon(connection)
 
+    def begin_batch(self, token: str, teacher: str) -> int:
+        """The number of a new batch; `token` is what the provider's batch will be found by."""
+        with self._writing() as connection:
+            return batches.begin(connection, token, teacher)
+
+    def batches(self) -> list[Batch]:
+        """Every batch, oldest first."""
+        with self._reading() as connection:
+            return batches.read(connection)
+
+    def batch_calls(self, number: int) -> list[Call]:
+        """The calls of a batch that are not settled yet."""
+        with self._reading() as connection:
+            return batches.calls(connection, number)
+
+    def update_batch(
+        self, number: int, status: BatchStatus, *, identifier: str | None = None, error: str | None = None
+    ) -> None:
+        """Keep what is known of a batch now."""
+        with self._writing() as connection:
+            batches.update(connection, number, status, identifier, error)
+
     def spent(self, period: str = "total") -> Spend:
         """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
         with self._reading() as connection:
-            return spending.spent(connection, period)
+            return accounts.spent(connection, period)
 
     def spend_report(self, by: str) -> list[SpendRow]:
         """What was spent by `day`, `teacher`, `label` or `version`."""
@@ -170,6 +212,26 @@ class SqliteLedger:
         """Every label that was asked for again, with both answers."""
         with self._reading() as connection:
             return reports.audits(connection)
+
+    def evidence(self, teacher: str) -> list[Audit]:
+        """Every answer of a cascade's first teacher that the second was asked for too."""
+        with self._reading() as connection:
+            return reports.evidence(connection, teacher)
+
+    def questions(self, *, below: float | None, limit: int) -> list[Question]:
+        """Queries that people may answer: without a label or, with `below`, with one that is less sure."""
+        with self._reading() as connection:
+            return people.questions(connection, below, limit)
+
+    def take(self, answers: Sequence[HumanAnswer]) -> list[Taken]:
+        """Write down what people said, all or none; what was done with each."""
+        with self._writing() as connection:
+            return [people.take(connection, answer) for answer in answers]
+
+    def unpaid(self) -> dict[str, int]:
+        """How many labels cost nothing, by why."""
+        with self._reading() as connection:
+            return reports.unpaid(connection)
 
     def tell(self, state: TeacherState, until: float) -> None:
         """Keep for the gate what the teacher's state is, until that Unix time."""
@@ -195,25 +257,10 @@ class SqliteLedger:
         """Every query with a valid label, or only the `newest` so many, in the order the labels came."""
         with self._reading() as connection:
             rows = connection.execute(
-                'SELECT topic, partition, "offset", text, label, predicted, version, propensity, labels.confidence'
-                " FROM labels JOIN queries ON queries.number = labels.query"
+                'SELECT topic, partition, "offset", text, label, predicted, version, propensity, labels.confidence,'
+                " uncertainty FROM labels JOIN queries ON queries.number = labels.query"
                 " WHERE outcome = ? ORDER BY labels.number DESC LIMIT ?",
                 (Outcome.LABELLED, -1 if newest is None else newest),
             ).fetchall()
         rows.reverse()
         return [Labelled(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
-
-
-def query_row(query: Query) -> tuple[object, ...]:
-    """The values of `QUERY_COLUMNS`."""
-    return (
-        *query.coordinates,
-        query.document_id,
-        query.text,
-        query.predicted,
-        query.confidence,
-        query.uncertainty,
-        query.propensity,
-        query.version,
-        query.seed,
-    )

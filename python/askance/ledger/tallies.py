@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -26,47 +26,64 @@ _BINS = msgspec.json.Decoder(tuple[int, ...])
 def add_tallies(connection: sqlite3.Connection, positions: Iterable[Position]) -> None:
     """Add what these deliveries counted, inside the transaction that makes them durable."""
     for position in positions:
-        tally = position.tally
-        if tally is None:
-            continue
-        key = (position.topic, position.partition, tally.first_offset // BLOCK, tally.version or "")
-        row = connection.execute(
-            f"SELECT {_COLUMNS} FROM tallies WHERE topic = ? AND partition = ? AND block = ? AND version = ?",  # noqa: S608 - a constant
-            key,
-        ).fetchone()
-        if row is not None:
-            before = _tally(tally.first_offset, tally.version, *row)
-            tally = merged([before, tally]) or tally
-        connection.execute(
-            "INSERT OR REPLACE INTO tallies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                *key,
-                tally.documents,
-                tally.uncovered,
-                tally.confidences,
-                msgspec.json.encode(tally.uncertainties).decode(),
-                msgspec.json.encode(tally.predicted).decode(),
-            ),
-        )
+        for tally in position.tallies:
+            _add(connection, position.topic, position.partition, tally)
 
 
-def read_tallies(connection: sqlite3.Connection) -> list[Tally]:
+def _add(connection: sqlite3.Connection, topic: str, partition: int, tally: Tally) -> None:
+    block = tally.first_offset // BLOCK
+    key = (topic, partition, block, tally.version or "", tally.is_shadow)
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM tallies"  # noqa: S608 - a constant
+        " WHERE topic = ? AND partition = ? AND block = ? AND version = ? AND is_shadow = ?",
+        key,
+    ).fetchone()
+    if row is not None:
+        tally = merged([_tally(topic, partition, block, tally.version, tally.is_shadow, *row), tally]) or tally
+    connection.execute(
+        f"INSERT OR REPLACE INTO tallies (topic, partition, block, version, is_shadow, {_COLUMNS})"  # noqa: S608 - a constant
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *key,
+            tally.documents,
+            tally.uncovered,
+            tally.confidences,
+            msgspec.json.encode(tally.uncertainties).decode(),
+            msgspec.json.encode(tally.predicted).decode(),
+        ),
+    )
+
+
+def read_tallies(connection: sqlite3.Connection, *, shadow: bool = False) -> list[Tally]:
     """Every row, by topic, partition and block; `first_offset` is the block's."""
     rows = connection.execute(
-        f"SELECT block, version, {_COLUMNS} FROM tallies ORDER BY topic, partition, block"  # noqa: S608 - a constant
+        f"SELECT topic, partition, block, version, is_shadow, {_COLUMNS} FROM tallies WHERE is_shadow = ?"  # noqa: S608 - a constant
+        " ORDER BY topic, partition, block, version",
+        (shadow,),
     )
-    return [_tally(block * BLOCK, version or None, *rest) for block, version, *rest in rows]
+    return [_tally(*row) for row in rows]
 
 
 def _tally(
-    first_offset: int,
+    topic: str,
+    partition: int,
+    block: int,
     version: str | None,
+    is_shadow: int,
     documents: int,
     uncovered: int,
-    confidences: float,
-    uncertainties: str,
-    predicted: str,
+    *rest: Any,
 ) -> Tally:
+    confidences, uncertainties, predicted = rest
     return Tally(
-        first_offset, version, documents, uncovered, confidences, _BINS.decode(uncertainties), _COUNTS.decode(predicted)
+        first_offset=block * BLOCK,
+        version=version or None,
+        documents=documents,
+        uncovered=uncovered,
+        confidences=confidences,
+        uncertainties=_BINS.decode(uncertainties),
+        predicted=_COUNTS.decode(predicted),
+        is_shadow=bool(is_shadow),
+        topic=topic,
+        partition=partition,
     )

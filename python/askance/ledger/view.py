@@ -6,18 +6,20 @@ is rebuilt by reading the topics again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from askance.ledger import spending
-from askance.ledger.spending import QUERY_COLUMNS
-from askance.ledger.sqlite import SqliteLedger, query_row
-from askance.records import Answer, Coordinates, Label, Outcome, Query, Settled
+import msgspec
+
+from askance.ledger import reuse, spending
+from askance.ledger.queries import SETTLED, add_queries, settled_of
+from askance.ledger.sqlite import SqliteLedger
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from askance.calls import Settlement
+    from askance.calls import Order, Reservation, Settlement, Spend
+    from askance.records import Query, Settled
 
 
 class ViewLedger(SqliteLedger):
@@ -30,6 +32,8 @@ class ViewLedger(SqliteLedger):
     lanes: int = 1
     owned: frozenset[int] = frozenset()
     """The lanes whose queries `reserve` may take: those the group has assigned to this worker, once caught up."""
+    _seen: frozenset[int] | None = None
+    """The lanes that were owned at the last reservation."""
 
     def offsets(self) -> dict[tuple[str, int], int]:
         """By (topic, partition): the next offset to read."""
@@ -43,11 +47,7 @@ class ViewLedger(SqliteLedger):
         What has ended on the topic has ended here, and is not published again.
         """
         with self._writing() as connection:
-            connection.executemany(
-                f"INSERT INTO queries ({QUERY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - a constant
-                " ON CONFLICT DO NOTHING",
-                [query_row(query) for query in (*queries, *(each.query for each in settled))],
-            )
+            add_queries(connection, (*queries, *(each.query for each in settled)))
             for each in settled:
                 spending.write_label(connection, each.label, published=True)
             self._mark_published(connection, settled)
@@ -57,30 +57,40 @@ class ViewLedger(SqliteLedger):
                 [(*key, offset) for key, offset in offsets.items()],
             )
 
+    def reserve(self, order: Order, worst: Callable[[Sequence[Query]], Spend]) -> Reservation:
+        """Like `SqliteLedger.reserve`, of the owned lanes only, and with their part of the caps.
+
+        Workers that share the lanes share the caps so: together they spend no more than the whole, for as long as the
+        lanes stay where they are. Whoever takes a lane over has its part from then on; what its former owner had spent
+        counts in that one's ledger, not in this.
+        """
+        owned = self.owned
+        if owned != self._seen:
+            with self._writing() as connection:
+                reuse.let_go_of_others(connection, self._condition())
+            self._seen = owned
+        caps = order.caps.part(len(owned), self.lanes)
+        calls = order.calls if owned else 0
+        return super().reserve(msgspec.structs.replace(order, calls=calls, caps=caps), worst)
+
     def _condition(self) -> str:
         """Of the owned lanes only."""
         lanes = ", ".join(str(int(lane)) for lane in sorted(self.owned)) or "-1"
         return f" AND partition % {int(self.lanes)} IN ({lanes})"
 
-    def settle(self, settlements: Sequence[Settlement]) -> None:
+    def settle(self, settlements: Sequence[Settlement]) -> int:
         """Like `SqliteLedger.settle`, but a query that has ended on the topic meanwhile is left as it is."""
         with self._writing() as connection:
-            for settlement in settlements:
-                spending.settle(connection, settlement, strict=False)
+            return sum(spending.settle(connection, settlement, strict=False) for settlement in settlements)
 
     def unpublished(self, lane: int, limit: int) -> list[Settled]:
         """What has ended here of a lane and is not on the topic yet, oldest first."""
         with self._reading() as connection:
             rows = connection.execute(
-                'SELECT queries.topic, queries.partition, queries."offset", document_id, text, predicted,'
-                " queries.confidence, uncertainty, propensity, version, seed,"
-                " outcome, label, teacher, latency_seconds,"
-                " raw, labels.confidence, confidence_source, error, prompt_tokens, completion_tokens"
-                " FROM labels JOIN queries ON queries.number = labels.query"
-                " WHERE published = 0 AND partition % ? = ? ORDER BY labels.number LIMIT ?",
+                f"{SETTLED} WHERE labels.published = 0 AND queries.partition % ? = ? ORDER BY labels.number LIMIT ?",
                 (self.lanes, lane, limit),
             ).fetchall()
-        return [_settled(row) for row in rows]
+        return [settled_of(row) for row in rows]
 
     def published(self, settled: Sequence[Settled]) -> None:
         """These stand on the topic now."""
@@ -93,19 +103,3 @@ class ViewLedger(SqliteLedger):
             ' (SELECT number FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?)',
             [each.query.coordinates for each in settled],
         )
-
-
-def _settled(row: tuple[Any, ...]) -> Settled:
-    query = Query(Coordinates(*row[:3]), *row[3:11])
-    outcome, label, teacher, latency = row[11:15]
-    return Settled(
-        query,
-        Label(
-            coordinates=query.coordinates,
-            outcome=Outcome(outcome),
-            label=label,
-            teacher=teacher or "",
-            answer=Answer(*row[15:]),
-            latency_seconds=latency or 0.0,
-        ),
-    )

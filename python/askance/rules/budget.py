@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from askance.rules.gate import M_RARU_OPENING, Opening
+from askance.rules.scale import ScaleSolver
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Mapping, Sequence
 
-_WINDOW = 2048
-_MAX_SCALE = 1e6
+    from numpy.typing import NDArray
 
 
 class Budget(Protocol):
@@ -26,8 +26,9 @@ class Budget(Protocol):
     def opening(self, documents: int, *, now: float, blind: bool) -> Opening:
         """For the next `documents` documents; `blind` while no student scores them (each has uncertainty 1)."""
 
-    def spent(self, uncertainties: NDArray[np.float32], accepted: int) -> None:
-        """What came of the batch: its uncertainties, (n,), and how many of its documents were accepted."""
+    def spent(self, uncertainties: NDArray[np.float32], accepted: int, predicted: Sequence[str | None] = ()) -> None:
+        """What came of the batch: its uncertainties, (n,), how many of its documents were accepted, and their n
+        predicted labels, which matter where classes have targets."""
 
     def hold(self, part: float) -> None:
         """This worker classifies such a part, in [0, 1], of the stream: budgets per time are split so."""
@@ -43,7 +44,7 @@ class Unlimited:
         """See `Budget`: always the same."""
         return self._opening
 
-    def spent(self, uncertainties: NDArray[np.float32], accepted: int) -> None:
+    def spent(self, uncertainties: NDArray[np.float32], accepted: int, predicted: Sequence[str | None] = ()) -> None:
         """See `Budget`."""
 
     def hold(self, part: float) -> None:
@@ -68,14 +69,16 @@ class ShareBudget:
         horizon: int,
         documents: int = 0,
         accepted: int = 0,
+        targets: Mapping[str, float] | None = None,
     ) -> None:
+        """`documents` and `accepted` are what earlier runs have seen; for `targets` see `rules.scale`."""
         self._share = share
         self._floor = floor
         self._advance = advance
         self._horizon = horizon
         self._documents = documents
         self._accepted = accepted
-        self._solver = _ScaleSolver(floor, exponent)
+        self._solver = ScaleSolver(floor, exponent, targets)
 
     def opening(self, documents: int, *, now: float, blind: bool) -> Opening:  # noqa: ARG002 - this budget needs no clock
         """See `Budget`."""
@@ -86,11 +89,11 @@ class ShareBudget:
         debt = min(1.0, max(-1.0, (self._share * self._documents - self._accepted) / (self._share * self._horizon)))
         return self._solver.solve(max(self._floor, self._share * (1.0 + debt)))
 
-    def spent(self, uncertainties: NDArray[np.float32], accepted: int) -> None:
+    def spent(self, uncertainties: NDArray[np.float32], accepted: int, predicted: Sequence[str | None] = ()) -> None:
         """See `Budget`."""
         self._documents += len(uncertainties)
         self._accepted += accepted
-        self._solver.observe(uncertainties)
+        self._solver.observe(uncertainties, predicted)
 
     def hold(self, part: float) -> None:
         """See `Budget`: a share of a part is the same share."""
@@ -103,13 +106,21 @@ class PerSecondBudget:
     over the smoothed arrival rate, so that queries come evenly and what was asked too little is made up for.
     """
 
-    def __init__(self, *, per_second: float, floor: float, exponent: float, burst_seconds: float = 5.0) -> None:
+    def __init__(
+        self,
+        *,
+        per_second: float,
+        floor: float,
+        exponent: float,
+        burst_seconds: float = 5.0,
+        targets: Mapping[str, float] | None = None,
+    ) -> None:
         self._whole = self._per_second = per_second
         self._burst_seconds = burst_seconds
         self._tokens = per_second
         self._last: float | None = None
         self._arrivals = 0.0
-        self._solver = _ScaleSolver(floor, exponent)
+        self._solver = ScaleSolver(floor, exponent, targets)
 
     def opening(self, documents: int, *, now: float, blind: bool) -> Opening:
         """See `Budget`; `now` is in seconds of a clock that never runs backwards."""
@@ -125,53 +136,11 @@ class PerSecondBudget:
         rate = min(even, max(0.0, self._tokens) / documents)
         return self._solver.blind(rate) if blind else self._solver.solve(rate)
 
-    def spent(self, uncertainties: NDArray[np.float32], accepted: int) -> None:
+    def spent(self, uncertainties: NDArray[np.float32], accepted: int, predicted: Sequence[str | None] = ()) -> None:
         """See `Budget`."""
         self._tokens -= accepted
-        self._solver.observe(uncertainties)
+        self._solver.observe(uncertainties, predicted)
 
     def hold(self, part: float) -> None:
         """See `Budget`."""
         self._per_second = self._whole * part
-
-
-class _ScaleSolver:
-    """Finds the scale at which the mean propensity over the recent uncertainties is the aimed rate."""
-
-    def __init__(self, floor: float, exponent: float) -> None:
-        self._floor = floor
-        self._exponent = exponent
-        self._recent = np.ones(1, dtype=np.float64)
-
-    def observe(self, uncertainties: NDArray[np.float32]) -> None:
-        """Remember the batch's u^g among the last 2,048."""
-        powers = uncertainties[-_WINDOW:].astype(np.float64) ** self._exponent
-        self._recent = np.concatenate([self._recent, powers])[-_WINDOW:]
-
-    def blind(self, rate: float) -> Opening:
-        """For documents of uncertainty 1 the rate is met exactly."""
-        return Opening(self._floor_at(rate), self._above_floor(rate))
-
-    def solve(self, rate: float) -> Opening:
-        """Solve mean(min(1, s v)) = t for s, with t the part of the rate above the floor.
-
-        With v ascending and any j, min(1, s v) is at most s v for the first j and at most 1 for the others, so
-        s >= (t m - (m - j)) / sum(v[:j]), with equality where exactly the first j are below 1/s: the solution is
-        the largest of these bounds.
-        """
-        goal = self._above_floor(rate)
-        v = np.sort(self._recent)
-        m = len(v)
-        room = goal * m - np.arange(m - 1, -1, -1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            bounds = np.where(room > 0.0, room / np.cumsum(v), 0.0)
-        return Opening(self._floor_at(rate), float(min(bounds.max(), _MAX_SCALE)))
-
-    def _floor_at(self, rate: float) -> float:
-        # A floor above the rate would spend more than the budget.
-        return min(self._floor, max(0.0, rate))
-
-    def _above_floor(self, rate: float) -> float:
-        if self._floor >= 1.0:
-            return 0.0
-        return min(1.0, max(0.0, (rate - self._floor) / (1.0 - self._floor)))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from askance.calls import Call, Pending
+    from askance.records import Coordinates
 
 
 class Circumstances(NamedTuple):
@@ -55,17 +56,20 @@ def settlement_of(call: Call, attempt: Attempt, at: Circumstances) -> Settlement
     """What the ledger is told of a call that came to this."""
     if call.is_audit:
         return _audited(call, attempt, at)
-    if attempt.fault is not None:
-        ends = [_after_fault(one, attempt, at) for one in call.asked]
-        error = attempt.error
-    else:
-        ends = [_after_answer(one, answer, at) for one, answer in zip(call.asked, attempt.answers, strict=True)]
-        error = next((answer.error for answer in attempt.answers if answer.error), None)
+    answers = attempt.answers or (None,) * len(call.asked)
+    ends = [
+        _after_fault(one, attempt, at) if answer is None else _after_answer(one, answer, at)
+        for one, answer in zip(call.asked, answers, strict=True)
+    ]
+    error = attempt.error or next((answer.error for answer in answers if answer and answer.error), None)
     labels = tuple(end for end in ends if isinstance(end, Label))
     return Settlement(
         call=call.number,
         labels=labels,
-        audits=tuple(one.coordinates for one in labels if one.label is not None and _is_audited(one, at.audit_share)),
+        audits=tuple(
+            one.coordinates for one in labels if one.label is not None and is_audited(one.coordinates, at.audit_share)
+        ),
+        audit_share=at.audit_share,
         again=tuple(end for end in ends if isinstance(end, Again)),
         charges=attempt.charges,
         error=error,
@@ -84,13 +88,14 @@ def lost(call: Call, error: str, at: Circumstances) -> Settlement:
 def _audited(call: Call, attempt: Attempt, at: Circumstances) -> Settlement:
     """An audit that fails is not made again: it is a sample, and its label stands."""
     label, error = None, attempt.error
-    if attempt.fault is None:
-        label, error = judge(attempt.answers[0], at.labels)[1], attempt.answers[0].error
+    if attempt.answers and (answer := attempt.answers[0]) is not None:
+        label, error = judge(answer, at.labels)[1], answer.error
     return Settlement(call=call.number, charges=attempt.charges, error=error, audited=(label, error))
 
 
-def _is_audited(label: Label, share: float) -> bool:
-    topic, partition, offset = label.coordinates
+def is_audited(coordinates: Coordinates, share: float) -> bool:
+    """Whether a label belongs to the `share` that is asked for again, whoever gave it."""
+    topic, partition, offset = coordinates
     return share > 0.0 and text_uniform(f"{topic}/{partition}/{offset}", purpose="audit") < share
 
 

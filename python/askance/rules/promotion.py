@@ -26,15 +26,17 @@ def decide(
     effective: float,
     rule: PromotionRule = "unless_worse",
     margin: float = 0.005,
+    where: str = "held-out labels",
 ) -> Verdict:
     """The verdict on a challenger, with the comparison it rests on; it is stored in the manifest either way.
 
-    `difference` is None where there were too few held-out labels: only `unless_worse` promotes then.
+    `difference` is None where there were too few labels: only `unless_worse` promotes then. `where` says which labels
+    they are.
     """
     if difference is None:
         promoted = rule == "unless_worse"
         why = (
-            f"too few held-out labels to compare with {champion} (effective sample size {effective:.1f} of at least "
+            f"too few {where} to compare with {champion} (effective sample size {effective:.1f} of at least "
             f"{MINIMUM_EFFECTIVE:g}); {'it has learnt from more labels' if promoted else f'the rule is {rule}'}"
         )
         return Verdict(promoted=promoted, why=why, champion=champion, rule=rule)
@@ -53,6 +55,6 @@ def decide(
         finding = f"not shown to be {'better' if rule == 'improves' else 'worse'} than {champion}"
     why = (
         f"{finding}: agreement differs by {difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}] "
-        f"on {difference.documents} held-out labels"
+        f"on {difference.documents} {where}"
     )
     return Verdict(promoted=passed, why=why, champion=champion, difference=difference, rule=rule)

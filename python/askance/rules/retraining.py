@@ -25,6 +25,12 @@ class RetrainingSchedule:
         self._every_seconds = every_seconds
         self._labels = labels
         self._at = now
+        self._is_hastened = False
+        self._hastened_at: int | None = None
+
+    def hasten(self) -> None:
+        """The stream has changed: be due as soon as `first_at` more labels have come."""
+        self._is_hastened = True
 
     @property
     def next_at(self) -> int:
@@ -39,6 +45,10 @@ class RetrainingSchedule:
         """Whether to train now that there are so many labels; `last` when no more will come."""
         if labels >= self.next_at:
             return True
+        if self._is_hastened:
+            self._is_hastened, self._hastened_at = False, labels + self._first_at
+        if self._hastened_at is not None and labels >= self._hastened_at:
+            return True
         waited = self._every_seconds is not None and now - self._at >= self._every_seconds
         return (waited or last) and labels > self._labels and labels >= self._first_at
 
@@ -46,3 +56,4 @@ class RetrainingSchedule:
         """A training with so many labels has ended, well or badly: it is not tried again with the same ones."""
         self._labels = labels
         self._at = now
+        self._hastened_at = None

@@ -37,6 +37,11 @@ class Price(msgspec.Struct, frozen=True):
         exact = (prompt_tokens - cached) * self.input + cached * cached_price + completion_tokens * self.output
         return math.ceil(round(exact * (NANOS // _TOKENS), 6))
 
+    def times(self, part: float) -> Price:
+        """The same at a part of it, as in a batch."""
+        cached = None if self.cached_input is None else self.cached_input * part
+        return Price(self.input * part, self.output * part, cached)
+
 
 PRICES: Mapping[str, Price] = {
     "gpt-4.1": Price(2.0, 8.0, 0.5),

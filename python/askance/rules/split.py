@@ -18,7 +18,12 @@ def text_uniform(text: str, *, purpose: str) -> float:
     >>> text_uniform("how to join two tables", purpose="holdout") < 1.0
     True
     """
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, person=purpose.encode()).digest()
+    return bytes_uniform(text.encode("utf-8", "surrogatepass"), purpose=purpose)
+
+
+def bytes_uniform(content: bytes, *, purpose: str) -> float:
+    """Likewise, keyed by bytes."""
+    digest = blake2b(content, digest_size=8, person=purpose.encode()).digest()
     return (int.from_bytes(digest, "big") >> 11) * 2.0**-53
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from askance.records import HISTOGRAM_BINS, Tally
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from askance.records import Prediction
+
+
+def tallies_of(predictions: Sequence[Prediction], *, is_shadow: bool = False) -> tuple[Tally, ...]:
+    """Of predictions in one partition, in offset order: one for each version among them."""
+    versions = dict.fromkeys(prediction.version for prediction in predictions)
+    found = (tally_of([one for one in predictions if one.version == version]) for version in versions)
+    return tuple(msgspec.structs.replace(tally, is_shadow=is_shadow) for tally in found if tally is not None)
 
 
 def tally_of(predictions: Sequence[Prediction]) -> Tally | None:
@@ -30,6 +38,8 @@ def tally_of(predictions: Sequence[Prediction]) -> Tally | None:
         confidences=sum(prediction.confidence or 0.0 for prediction in covered),
         uncertainties=tuple(histogram.tolist()),
         predicted=dict(Counter(prediction.label for prediction in covered if prediction.label is not None)),
+        topic=predictions[0].topic,
+        partition=predictions[0].partition,
     )
 
 
@@ -49,4 +59,7 @@ def merged(tallies: Iterable[Tally]) -> Tally | None:
         confidences=sum(tally.confidences for tally in tallies),
         uncertainties=tuple(np.sum([tally.uncertainties for tally in tallies], axis=0).tolist()),
         predicted=dict(predicted),
+        is_shadow=tallies[0].is_shadow,
+        topic=tallies[0].topic,
+        partition=tallies[0].partition,
     )

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from askance.codec import encode_dead_letter
+from askance.codec import encode_dead_letter, encode_predictions
 from askance.errors import StreamError, UsageError
 from askance.records import Coordinates, Position, Record
+from askance.rules.serving import answer
 from askance.stream.files import AppendedFile, LineReader
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _FOLLOW_POLL_SECONDS = 0.1
 _LONGEST_SLEEP_SECONDS = 0.25
 _PARTITION = 0
+_ANSWERS_AT_ONCE = 1000
 
 
 class _Output(msgspec.Struct, frozen=True):
@@ -91,6 +93,9 @@ class LocalStream:
         # Byte position behind the record below each next offset that a delivery may name.
         position = bookmark.position if bookmark else 0
         self._ends: dict[int, int] = {}
+        # The outputs' lengths are committed with the position: one at a time writes.
+        self._writing = asyncio.Lock()
+        self._committed = (self._next_offset, position)
         # From here on a tail of the outputs is a crash's, not somebody else's file.
         ledger.commit([], [Position(topic, _PARTITION, self._next_offset, 0, 0, 0)], self._bookmark(position))
 
@@ -139,21 +144,55 @@ class LocalStream:
 
     async def deliver(self, delivery: Delivery) -> Sequence[Position]:
         """See `protocols.Sink`."""
-        await asyncio.to_thread(self._deliver, delivery)
+        async with self._writing:
+            await asyncio.to_thread(self._deliver, delivery)
         return delivery.positions
 
+    async def follow_up(self, now: float) -> int:
+        """Append what follows predictions that a contract left open, durable like a delivery; returns how many.
+
+        These are the teacher's answers that came since, and the provisional answers of held documents whose deadline
+        is past at `now` (Unix time). A crash in between repeats none of them.
+        """
+        async with self._writing:
+            return await asyncio.to_thread(self._follow_up, now)
+
+    async def is_holding(self) -> bool:
+        """See `protocols.Follower`."""
+        held, _ = await asyncio.to_thread(self._ledger.awaited)
+        return held > 0
+
+    def _follow_up(self, now: float) -> int:
+        answers = [answer(query, label) for query, label in self._ledger.due_answers(now, _ANSWERS_AT_ONCE)]
+        if not answers:
+            return 0
+        self._append(encode_predictions([prediction for prediction, _ in answers]))
+        next_offset, end = self._committed
+        standings = [
+            (Coordinates(prediction.topic, prediction.partition, prediction.offset), standing)
+            for prediction, standing in answers
+        ]
+        position = Position(self._topic, _PARTITION, next_offset, 0, 0, 0)
+        self._ledger.commit([], [position], self._bookmark(end), standings)
+        return len(answers)
+
+    def _append(self, values: Iterable[bytes]) -> None:
+        data = b"".join(value + b"\n" for value in values)
+        if not data:
+            return
+        if self._predictions:
+            self._predictions.append(data)
+        else:
+            _print(data)
+
     def _deliver(self, delivery: Delivery) -> None:
-        if delivery.predictions:
-            data = b"".join(value + b"\n" for _, value in delivery.predictions)
-            if self._predictions:
-                self._predictions.append(data)
-            else:
-                _print(data)
+        self._append(value for _, value in delivery.predictions if value is not None)
         if delivery.dead_letters:
             self._dead_letters.append(b"".join(encode_dead_letter(letter) + b"\n" for letter in delivery.dead_letters))
         (position,) = delivery.positions
         end = self._ends.pop(position.next_offset)
         self._ledger.commit(delivery.queries, delivery.positions, self._bookmark(end))
+        self._committed = (position.next_offset, end)
 
     def _bookmark(self, end: int) -> str:
         predictions, dead_letters = self._paths

@@ -75,19 +75,27 @@ class ReplayTeacher:
         """One."""
         return 1
 
+    @property
+    def key(self) -> None:
+        """None: what was recorded is about a document, not its text."""
+
     def worst(self, queries: Sequence[Query]) -> Spend:  # noqa: ARG002 - the protocol's argument
         """A call, and nothing to pay."""
         return Spend(calls=1)
 
-    def expected(self, queries: Sequence[Query]) -> Charge:  # noqa: ARG002 - the protocol's argument
+    def expected(self, queries: Sequence[Query]) -> tuple[Charge, ...]:  # noqa: ARG002 - the protocol's argument
         """A call, and nothing to pay."""
-        return Charge(self._name, 1)
+        return (Charge(self._name, 1),)
 
     async def ask(self, queries: Sequence[Query]) -> Attempt:
         """The recorded answers, once the latency has passed."""
         if self._latency_seconds > 0:
             await self._sleep(self._latency_seconds)
         return Attempt(tuple(self._answer(query) for query in queries), charges=(Charge(self._name, 1),))
+
+    async def audit(self, queries: Sequence[Query]) -> Attempt:
+        """The same answers again."""
+        return await self.ask(queries)
 
     async def aclose(self) -> None:
         """Nothing to let go of."""

@@ -6,6 +6,7 @@ else sees them.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 from contextlib import closing
@@ -13,29 +14,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from askance.errors import RegistryError, TrainingError
 from askance.ledger import SqliteLedger
 from askance.manifest import Manifest, Verdict
-from askance.registry import DirectoryRegistry
-from askance.rules.split import is_held_out, text_uniform
+from askance.registry import open_registry
+from askance.rules.split import is_held_out
 from askance.student import features, onnx
-from askance.training import evaluation, export, logistic, parity
-from askance.training.calibration import fit_temperature
+from askance.training import evaluation, fitting, parity
+from askance.training.selecting import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from askance.records import Labelled
+    from askance.registry import StoredRegistry
     from askance.training.spec import Spec
-
-KIND = "logistic"
-
-INNER_SHARE = 0.2
-"""Part of the training rows that calibrates the temperature of a student fitted on the others."""
 
 
 def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> Manifest:
@@ -46,38 +43,38 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
     """
     with closing(SqliteLedger(Path(spec.ledger))) as ledger:
         rows = ledger.labelled()
-    registry = DirectoryRegistry(Path(spec.registry), on_warning=on_warning)
+    registry = open_registry(spec.registry, cache=Path(spec.registry_cache), on_warning=on_warning)
     training, held_out = split(rows, labels=spec.labels, share=spec.holdout_share)
     _check_that_it_is_new(training, spec, registry)
-    fitted, temperature = _fit(training, spec)
-    graph = export.to_onnx(fitted.linear(), bits=spec.featurizer.bits)
     champion = registry.current()
+    weights = _weights(training, spec, registry, champion)
+    trained = fitting.fit(spec, [row.text for row in training], [row.label for row in training], weights)
     draft = Manifest(
         version="the challenger",
         created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        student=KIND,
+        student=spec.kind,
         labels=spec.labels,
-        temperature=temperature,
+        temperature=trained.temperature,
         featurizer=spec.featurizer,
         featurizer_digest=features.digest(spec.featurizer),
         parent=champion,
         trained_on=len(training),
         held_out=len(held_out),
-        training_digest=_digest(training),
+        training_digest=_digest(training, spec),
+        dropped=0 if weights is None else int((weights == 0.0).sum()),
         parity_error=0.0,
         agreement=None,
         verdict=Verdict(promoted=False, why="not judged yet"),
         files={},
+        features=trained.reads.features,
+        encoder=trained.reads.encoder,
+        max_tokens=trained.reads.max_tokens,
     )
-    challenger = onnx.OnnxStudent(draft, onnx.open_session(graph))
+    challenger = onnx.assemble(draft, trained.files)
     texts = [row.text for row in held_out or training]
-    parity_error = parity.check_parity(
-        fitted, challenger, texts, _features(texts, spec), tolerance=spec.parity_tolerance
-    )
-    files = {
-        onnx.GRAPH: graph,
-        onnx.PARITY: msgspec.json.encode(parity.parity_documents(challenger, texts)),
-    }
+    parity_error = parity.check_parity(trained, challenger, texts, tolerance=spec.parity_tolerance)
+    documents = parity.parity_documents(challenger, texts)
+    files = {**trained.files, onnx.PARITY: msgspec.json.encode(documents)}
     verdict = _judge(challenger, champion, registry, held_out, spec)
     estimate = evaluation.agreement(challenger, held_out)
 
@@ -108,43 +105,40 @@ def split(rows: Sequence[Labelled], *, labels: Sequence[str], share: float) -> t
     return training, held_out
 
 
-def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: DirectoryRegistry) -> None:
+def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: StoredRegistry) -> None:
     """Nothing is gained by a version that would be the newest one over again, unless that one is damaged."""
     versions = registry.versions()
     if not versions:
         return
     newest = versions[-1]
-    learnt = (newest.training_digest, newest.labels, newest.featurizer)
-    if learnt == (_digest(training), spec.labels, spec.featurizer) and registry.is_whole(newest.version):
+    read = newest.encoder.name if newest.encoder else "", newest.max_tokens
+    learnt = (newest.training_digest, newest.student, newest.labels, newest.featurizer, newest.features, read)
+    reads = (spec.encoder, spec.max_tokens) if spec.features == "encoder" else ("", 0)
+    same = (_digest(training, spec), spec.kind, spec.labels, spec.featurizer, spec.features, reads)
+    if learnt == same and registry.is_whole(newest.version):
         msg = f"{newest.version} was trained on the very same {len(training):,} labels; nothing new was learnt"
         raise TrainingError(msg)
 
 
-def _fit(training: Sequence[Labelled], spec: Spec) -> tuple[logistic.Logistic, float]:
-    """The student fitted on all rows, and the temperature found with one that was fitted on most of them."""
-    place = {label: index for index, label in enumerate(spec.labels)}
-    targets = np.array([place[row.label] for row in training], dtype=np.int64)
-    texts = [row.text for row in training]
-
-    def fit(rows: NDArray[np.int64]) -> logistic.Logistic:
-        found = _features([texts[row] for row in rows], spec)
-        return logistic.fit(found, targets[rows], classes=len(spec.labels), seed=spec.seed)
-
-    everything = fit(np.arange(len(texts)))
-    purpose = f"inner-{spec.seed}"
-    inner = np.array([text_uniform(text, purpose=purpose) < INNER_SHARE for text in texts])
-    if len(np.unique(targets[~inner])) < 2:
-        return everything, 1.0
-    # A class that only the inner part has is impossible for that student, at any temperature.
-    judged = np.flatnonzero(inner & np.isin(targets, targets[~inner]))
-    logits = fit(np.flatnonzero(~inner)).logits(_features([texts[row] for row in judged], spec))
-    return everything, fit_temperature(logits, targets[judged])
+def _weights(
+    training: Sequence[Labelled], spec: Spec, registry: StoredRegistry, champion: str | None
+) -> NDArray[np.float64] | None:
+    """How much each row counts, 0 where `train.selection` leaves it out; None: all alike."""
+    if spec.selection is None:
+        return None
+    student = None
+    if spec.rescored is not None and champion is not None:
+        with contextlib.suppress(RegistryError):  # a champion that cannot be used cannot be asked either
+            student = onnx.load(registry.verified(champion), registry.manifest(champion))
+    return weights_of(
+        training, labels=spec.labels, rule=spec.selection, champion=student, measure=spec.rescored or "entropy"
+    )
 
 
 def _judge(
     challenger: onnx.OnnxStudent,
     champion: str | None,
-    registry: DirectoryRegistry,
+    registry: StoredRegistry,
     held_out: Sequence[Labelled],
     spec: Spec,
 ) -> Verdict:
@@ -157,9 +151,8 @@ def _judge(
     return evaluation.judge(challenger, student, held_out, rule=spec.promote, margin=spec.not_worse_by)
 
 
-def _features(texts: list[str], spec: Spec) -> features.Features:
-    return features.Features(*features.build(spec.featurizer).transform(texts))
-
-
-def _digest(training: Sequence[Labelled]) -> str:
-    return hashlib.sha256(msgspec.json.encode([(*row.coordinates, row.label) for row in training])).hexdigest()
+def _digest(training: Sequence[Labelled], spec: Spec) -> str:
+    state = hashlib.sha256(msgspec.json.encode([(*row.coordinates, row.label) for row in training]))
+    if spec.selection is not None:
+        state.update(msgspec.json.encode((spec.selection, spec.rescored)))
+    return state.hexdigest()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from askance.manifest import FeaturizerConfig
-from askance.rules.promotion import PromotionRule  # noqa: TC001 - msgspec resolves it at run time
+from askance.rules.gate import Measure  # noqa: TC001 - msgspec resolves it at run time
+from askance.rules.promotion import PromotionRule  # noqa: TC001 - as above
+from askance.rules.selection import SelectionRule  # noqa: TC001 - as above
+
+Family = Literal["logistic", "svm", "lda", "rf", "gbdt"]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,15 +20,31 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     ledger: str
     """Path of the ledger."""
     registry: str
-    """Path of the registry."""
+    """Path or URL of the registry."""
+    registry_cache: str = ""
+    """Path of the folder for copies of what a URL holds."""
     labels: tuple[str, ...]
     """The label set, in the order of the logits' columns."""
+    kind: Family = "logistic"
+    """The student family."""
+    features: Literal["hashed", "encoder"] = "hashed"
+    """What the families take."""
+    encoder: str = ""
+    """A folder, or a name on the hub."""
+    max_tokens: int = 128
+    """Documents are cut to so many, where tokens are read."""
+    embeddings: str | None = None
+    """The folder where an encoder's vectors are kept for the next training."""
     featurizer: FeaturizerConfig = FeaturizerConfig()
     holdout_share: float = 0.2
     promote: PromotionRule = "unless_worse"
     not_worse_by: float = 0.005
     parity_tolerance: float = 1e-4
     seed: int = 0
+    selection: SelectionRule | None = None
+    """None: every label counts alike."""
+    rescored: Measure | None = None
+    """Select by the champion's uncertainty of this measure, instead of the one that was recorded."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,34 +1,37 @@
 """The data plane: fetch, score, draw, deliver.
 
-Owns two invariants: a batch is scored by exactly one version, read from the slot once, and every prediction says
-which; and nothing here waits for the teacher, the trainer or the registry.
+Owns two invariants: a batch (under a canary, each of its two parts) is scored by exactly one version, read from the
+slot once, and every prediction says which; and nothing here waits for the teacher, the trainer or the registry.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from askance.calls import TeacherState
 from askance.codec import encode_predictions
-from askance.records import Delivery, Position, Prediction, Query, Reason
+from askance.records import Delivery, Position, Standing
 from askance.rules.gate import CLOSED, Opening
-from askance.rules.tally import tally_of
+from askance.rules.serving import Part, alone, parts_of, predict, query_of, shadow
+from askance.rules.tally import tallies_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Iterable, Sequence
 
     from askance.codec import DocumentDecoder
-    from askance.protocols import Sink, Source, Student
-    from askance.records import DeadLetter, Document, Record
+    from askance.directions import Directions
+    from askance.protocols import Sink, Source
+    from askance.records import DeadLetter, Document, Prediction, Query, Record
     from askance.rules.budget import Budget
     from askance.rules.gate import Gate
-    from askance.student.slot import Slot
+    from askance.rules.seeding import SeedSet
+    from askance.rules.serving import Contract, Score
+    from askance.student.slot import Live, Slot
     from askance.telemetry import Telemetry
 
 
@@ -36,7 +39,10 @@ class ClassifyWorker:
     """Classifies a source into a sink until the source ends or `stop` is set.
 
     `backlog` says, without blocking, how many queries wait for the teacher: from `max_backlog` on the gate is closed.
-    `teacher_state` says, likewise, how the teacher is: the gate is told before a batch is drawn, never after.
+    `teacher_state` says, likewise, how the teacher is: the gate is told before a batch is drawn, never after. Under a
+    `contract` it is asked about every document that the version is not sure enough of, and the budget is not used.
+    `seed_set` picks what is asked about first, while there is no student. `scores` gives a student's logits and, where
+    a committee stands in the slot, how far it disagrees.
     """
 
     def __init__(
@@ -55,7 +61,13 @@ class ClassifyWorker:
         clock: Callable[[], float],
         batch: int,
         linger_seconds: float,
+        contract: Contract | None = None,
+        unix_time: Callable[[], float] = time.time,
+        seed_set: SeedSet | None = None,
+        scores: Score = alone,
     ) -> None:
+        self._seed_set = seed_set
+        self._scores = scores
         self._source = source
         self._sink = sink
         self._decoder = decoder
@@ -69,6 +81,8 @@ class ClassifyWorker:
         self._clock = clock
         self._batch = batch
         self._linger = linger_seconds
+        self._contract = contract
+        self._unix_time = unix_time
 
     async def run(self, stop: asyncio.Event) -> None:
         """Classify; a batch that was fetched is delivered before this returns."""
@@ -105,77 +119,90 @@ class ClassifyWorker:
         started = self._clock()
         documents, dead_letters = self._decoder.decode(records)
         predictions: list[Prediction] = []
-        queries: list[Query] = []
+        shadows: list[Prediction] = []
         if documents:
-            judged = self._judge(documents, self._slot.student)
-            predictions = _predictions(documents, judged, self._gate.seed)
-            queries = [
-                _query(document, prediction)
-                for document, prediction in zip(documents, predictions, strict=True)
-                if prediction.accepted
-            ]
-        encoded = encode_predictions(predictions)
+            predictions, shadows = self._predict(documents, self._slot.live)
         delivery = Delivery(
-            predictions=[(document.record, value) for document, value in zip(documents, encoded, strict=True)],
-            queries=queries,
+            predictions=[
+                (document.record, None if prediction.standing == Standing.HELD else value)
+                for document, prediction, value in zip(
+                    documents, predictions, encode_predictions(predictions), strict=True
+                )
+            ],
+            queries=self._queries(documents, predictions, shadows),
             dead_letters=dead_letters,
-            positions=_positions(records, predictions, dead_letters),
+            positions=_positions(records, predictions, shadows, dead_letters),
         )
         for prediction in predictions:
             if prediction.reason is not None:
                 self._telemetry.unanswered.labels(reason=prediction.reason).inc()
+            if prediction.standing is not None:
+                self._telemetry.standings.labels(standing=prediction.standing).inc()
         self._telemetry.batches.observe(self._clock() - started)
         return delivery
 
-    def _judge(self, documents: Sequence[Document], student: Student | None) -> _Judged:
-        coordinates = [document.record.coordinates for document in documents]
-        opening = self._opening(len(documents), blind=student is None)
-        if student is None:
-            draws = self._gate.draw(opening, coordinates)
-            judged = _Judged(
-                version=None,
-                labels=[None] * len(documents),
-                confidences=[None] * len(documents),
-                uncertainties=np.ones(len(documents), dtype=np.float32),
-                propensities=draws.propensities,
-                accepted=draws.accepted,
-            )
-        else:
-            decisions = self._gate.decide(
-                student.logits([document.text for document in documents]),
-                temperature=student.temperature,
-                opening=opening,
-                coordinates=coordinates,
-            )
-            finite = decisions.finite.tolist()
-            judged = _Judged(
-                version=student.version,
-                labels=[
-                    student.labels[label] if known else None
-                    for label, known in zip(decisions.labels.tolist(), finite, strict=True)
-                ],
-                confidences=[
-                    confidence if known else None
-                    for confidence, known in zip(decisions.confidences.tolist(), finite, strict=True)
-                ],
-                uncertainties=decisions.uncertainties,
-                propensities=decisions.propensities,
-                accepted=decisions.accepted,
-            )
-        self._budget.spent(judged.uncertainties, int(judged.accepted.sum()))
-        return judged
+    def _predict(self, documents: Sequence[Document], live: Live) -> tuple[list[Prediction], list[Prediction]]:
+        """The batch's predictions, and what a shadow says of it."""
+        directions, challenger = live.directions, live.challenger
+        opening = self._opening(len(documents), directions, blind=live.student is None)
+        chosen = None
+        if live.student is None and self._seed_set and not self._seed_set.is_done and opening.scale > 0.0:
+            # While a seed set is picked, what is not in it is asked about at the floor's rate.
+            chosen = self._seed_set.pick([document.text for document in documents])
+            opening = opening.shut()
+        parts = [
+            Part(student, places, directions.threshold(student.version if student is not None else None))
+            for student, places in parts_of(documents, live.student, challenger, directions.challenger)
+        ]
+        predictions = predict(
+            documents,
+            parts,
+            gate=self._gate,
+            opening=opening,
+            contract=self._contract,
+            scores=self._scores,
+            chosen=chosen,
+        )
+        if self._contract is None:
+            uncertainties = np.array([prediction.uncertainty for prediction in predictions], dtype=np.float32)
+            labels = [prediction.label for prediction in predictions]
+            self._budget.spent(uncertainties, sum(prediction.accepted for prediction in predictions), labels)
+        if challenger is None or not directions.is_shadow(challenger.version):
+            return predictions, []
+        return predictions, shadow(documents, challenger, predictions, self._gate)
 
-    def _opening(self, documents: int, *, blind: bool) -> Opening:
-        opening = self._budget.opening(documents, now=self._clock(), blind=blind)
-        state = self._teacher_state()
-        if state is TeacherState.PAUSED:
-            opening = opening._replace(scale=0.0)
-        if state is TeacherState.SPENT or self._backlog() >= self._max_backlog:
+    def _opening(self, documents: int, directions: Directions, *, blind: bool) -> Opening:
+        now = self._unix_time()
+        if self._contract is not None:
+            # Who is not sure enough is asked about anyway; of the others, all alike.
+            opening = Opening(self._contract.audit_share, 0.0)
+        else:
+            opening = self._budget.opening(documents, now=self._clock(), blind=blind)
+            if self._teacher_state() is TeacherState.PAUSED:
+                opening = opening.shut()
+        opening = opening._replace(floor=max(opening.floor, directions.floor(now)))
+        if self._teacher_state() is TeacherState.SPENT or self._backlog() >= self._max_backlog:
             opening = CLOSED
         if opening == CLOSED:
             self._telemetry.gate_closed.inc(documents)
         self._telemetry.gate_scale.set(opening.scale)
         return opening
+
+    def _queries(
+        self, documents: Sequence[Document], predictions: Sequence[Prediction], shadows: Sequence[Prediction]
+    ) -> list[Query]:
+        now = self._unix_time()
+        return [
+            query_of(
+                documents[place],
+                prediction,
+                shadows[place] if shadows else None,
+                contract=self._contract,
+                now=now,
+            )
+            for place, prediction in enumerate(predictions)
+            if prediction.accepted
+        ]
 
     def _count(self, delivery: Delivery, delivered: Sequence[Position]) -> None:
         durable = {(position.topic, position.partition) for position in delivered}
@@ -187,70 +214,16 @@ class ClassifyWorker:
                 self._telemetry.dead_letters.labels(reason=letter.reason).inc()
 
 
-class _Judged(NamedTuple):
-    """What was decided of a batch; every sequence has one entry a document."""
-
-    version: str | None
-    labels: list[str | None]
-    confidences: list[float | None]
-    uncertainties: NDArray[np.float32]
-    propensities: NDArray[np.float32]
-    accepted: NDArray[np.bool_]
-
-
-def _predictions(documents: Sequence[Document], judged: _Judged, seed: int) -> list[Prediction]:
-    # `tolist` gives each float32 as the very float64 of the same value, so JSON carries the propensity exactly.
-    missing = Reason.NO_STUDENT if judged.version is None else Reason.NON_FINITE
-    return [
-        Prediction(
-            id=document.id,
-            label=label,
-            confidence=confidence,
-            uncertainty=uncertainty,
-            propensity=propensity,
-            accepted=accepted,
-            version=judged.version,
-            seed=seed,
-            topic=document.record.coordinates.topic,
-            partition=document.record.coordinates.partition,
-            offset=document.record.coordinates.offset,
-            reason=missing if label is None else None,
-        )
-        for document, label, confidence, uncertainty, propensity, accepted in zip(
-            documents,
-            judged.labels,
-            judged.confidences,
-            judged.uncertainties.tolist(),
-            judged.propensities.tolist(),
-            judged.accepted.tolist(),
-            strict=True,
-        )
-    ]
-
-
-def _query(document: Document, prediction: Prediction) -> Query:
-    return Query(
-        coordinates=document.record.coordinates,
-        document_id=document.id,
-        text=document.text,
-        predicted=prediction.label,
-        confidence=prediction.confidence,
-        uncertainty=prediction.uncertainty,
-        propensity=prediction.propensity,
-        version=prediction.version,
-        seed=prediction.seed,
-    )
-
-
 def _positions(
-    records: Sequence[Record], predictions: Sequence[Prediction], dead_letters: Sequence[DeadLetter]
+    records: Sequence[Record],
+    predictions: Sequence[Prediction],
+    shadows: Sequence[Prediction],
+    dead_letters: Sequence[DeadLetter],
 ) -> list[Position]:
     ends = {record.coordinates[:2]: record.coordinates.offset + 1 for record in records}
     leases = {record.coordinates[:2]: record.lease for record in records}
-    of_partition: dict[tuple[str, int], list[Prediction]] = {partition: [] for partition in ends}
+    of_partition, shadowed = _by_partition(predictions, ends), _by_partition(shadows, ends)
     letters = dict.fromkeys(ends, 0)
-    for prediction in predictions:
-        of_partition[prediction.topic, prediction.partition].append(prediction)
     for letter in dead_letters:
         letters[letter.record.coordinates[:2]] += 1
     return [
@@ -261,7 +234,16 @@ def _positions(
             accepted=sum(prediction.accepted for prediction in of_partition[partition]),
             dead_letters=letters[partition],
             lease=leases[partition],
-            tally=tally_of(of_partition[partition]),
+            tallies=(*tallies_of(of_partition[partition]), *tallies_of(shadowed[partition], is_shadow=True)),
         )
         for partition, next_offset in ends.items()
     ]
+
+
+def _by_partition(
+    predictions: Sequence[Prediction], partitions: Iterable[tuple[str, int]]
+) -> dict[tuple[str, int], list[Prediction]]:
+    found: dict[tuple[str, int], list[Prediction]] = {partition: [] for partition in partitions}
+    for prediction in predictions:
+        found[prediction.topic, prediction.partition].append(prediction)
+    return found

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from askance.errors import RegistryError
+import msgspec
+
+from askance.directions import Exploration
+from askance.errors import LedgerError, RegistryError
 from askance.rules.drift import DriftWatch
 from askance.rules.estimate import estimate_window
 from askance.rules.guard import reason_to_roll_back
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from askance.manifest import Manifest
     from askance.protocols import Ledger, Registry
@@ -34,31 +38,41 @@ class Limits(NamedTuple):
     documents: int
     drift: float
     miss: float
+    drift_floor: float = 0.0
+    """Exploration floor after a drift alarm, for so long:"""
+    drift_seconds: float = 0.0
 
 
 class GuardWorker:
-    """Looks every `interval_seconds` until `stop` is set; each look is one read of the ledger."""
+    """`look` now and then; each look is one read of the ledger, and blocks.
 
-    def __init__(self, *, ledger: Ledger, registry: Registry, limits: Limits, telemetry: Telemetry) -> None:
+    `on_drift` hears of every alarm, so that a training may be due sooner.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        registry: Registry,
+        limits: Limits,
+        telemetry: Telemetry,
+        on_drift: Callable[[], None] = lambda: None,
+        unix_time: Callable[[], float] = time.time,
+    ) -> None:
         self._ledger = ledger
         self._registry = registry
         self._limits = limits
         self._telemetry = telemetry
-        self._alarms_told: dict[str, int] = {}
+        self._on_drift = on_drift
+        self._unix_time = unix_time
+        self._watched: str | None = None
+        self._drift = self._new_watch()
+        self._seen: set[tuple[str, int, int]] = set()
         self._warned: str | None = None
 
-    async def run(self, *, stop: asyncio.Event, interval_seconds: float) -> None:
-        """Look, until `stop` is set; a ledger that takes long to read is looked at less often."""
-        clock = asyncio.get_running_loop().time
-        while not stop.is_set():
-            started = clock()
-            await asyncio.to_thread(self.look)
-            # At most a twentieth of the time: the stream in the same process goes first.
-            pause = max(interval_seconds, 19.0 * (clock() - started))
-            try:
-                await asyncio.wait_for(stop.wait(), pause)
-            except TimeoutError:
-                continue
+    def _new_watch(self) -> DriftWatch:
+        limits = self._limits
+        return DriftWatch(window=limits.documents, miss=limits.miss, least=limits.drift)
 
     def look(self) -> None:
         """One look; blocking."""
@@ -77,6 +91,8 @@ class GuardWorker:
                 alarm.variation,
                 alarm.p_value,
             )
+            self._explore()
+            self._on_drift()
         reason = self._reason(live, tallies)
         if reason is None or live == self._warned:
             return
@@ -108,15 +124,52 @@ class GuardWorker:
             documents=limits.documents,
         )
 
-    def _new_alarms(self, live: str, tallies: Sequence[Tally]) -> list[Alarm]:
-        # The newest block is still being filled: it is looked at once the next one has begun.
-        mine = [tally for tally in tallies if tally.version == live][:-1]
+    def _explore(self) -> None:
+        """Raise the exploration floor for a while: it is a change's first documents that teach what it is."""
         limits = self._limits
-        watch = DriftWatch(window=limits.documents, miss=limits.miss, least=limits.drift)
-        alarms = [alarm for tally in mine for alarm in watch.observe(tally)]
-        new = alarms[self._alarms_told.get(live, 0) :]
-        self._alarms_told[live] = len(alarms)
-        return new
+        if limits.drift_floor > 0.0 and limits.drift_seconds > 0.0:
+            exploration = Exploration(limits.drift_floor, self._unix_time() + limits.drift_seconds)
+            self._registry.direct(lambda before: msgspec.structs.replace(before, exploration=exploration))
+
+    def _new_alarms(self, live: str, tallies: Sequence[Tally]) -> list[Alarm]:
+        """Of the blocks that were filled since the last look, in the order of the stream."""
+        if live != self._watched:
+            self._watched, self._drift, self._seen = live, self._new_watch(), set()
+        # The newest block of a partition is still being filled: it is looked at once the next one has begun.
+        newest = {(tally.topic, tally.partition): tally.first_offset for tally in tallies}
+        filled = [
+            tally
+            for tally in tallies
+            if tally.version == live
+            and tally.first_offset < newest[tally.topic, tally.partition]
+            and (tally.topic, tally.partition, tally.first_offset) not in self._seen
+        ]
+        alarms: list[Alarm] = []
+        for tally in sorted(filled, key=lambda tally: (tally.first_offset, tally.topic, tally.partition)):
+            self._seen.add((tally.topic, tally.partition, tally.first_offset))
+            alarms += self._drift.observe(tally)
+        return alarms
+
+
+async def look_after(looks: Sequence[Callable[[], None]], *, stop: asyncio.Event, interval_seconds: float) -> None:
+    """Take these looks, one after the other, every `interval_seconds` until `stop` is set.
+
+    A ledger that takes long to read is looked at less often. A look that fails is warned of and taken again.
+    """
+    clock = asyncio.get_running_loop().time
+    while not stop.is_set():
+        started = clock()
+        for look in looks:
+            try:
+                await asyncio.to_thread(look)
+            except (LedgerError, RegistryError) as exc:
+                _logger.warning("%s", exc)
+        # At most a twentieth of the time: the stream in the same process goes first.
+        pause = max(interval_seconds, 19.0 * (clock() - started))
+        try:
+            await asyncio.wait_for(stop.wait(), pause)
+        except TimeoutError:
+            continue
 
 
 def _was_shown_better(manifest: Manifest) -> bool:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from askance.calls import Attempt, Caps, Fault, Order, Reservation, Spend, TeacherState
-from askance.errors import TeacherError
+from askance.errors import LedgerError, NotUnderWayError, TeacherError
 from askance.records import Outcome
 from askance.rules.outcome import Circumstances, lost, settlement_of
 from askance.rules.pace import Pace
@@ -33,6 +33,9 @@ GRACE_SECONDS = 3.0
 _CAPPED_SECONDS = 1.0
 # What the gate was told holds this long, so that a worker that dies does not keep it shut.
 _TELL_SECONDS = 30.0
+# An answer is paid for: it is kept so long while the ledger does not take it (a full disk, another program's lock).
+SETTLE_SECONDS = 600.0
+_SETTLE_PAUSE_SECONDS = 1.0
 
 _logger = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
@@ -52,8 +55,10 @@ class TeachWorker:
     """Makes as many calls at once as `pace` allows, oldest queries first, and settles them in groups.
 
     `ledger` is this worker's own: its methods run on a thread of the worker, so the event loop never waits for the
-    disk. While draining, a teacher that is paused for `patience_seconds` is given up, its queries left pending.
-    `sleep`, `clock` (monotonic), `now` (Unix time) and `uniform` are passed in for tests.
+    disk. With `reuse`, a text that the teacher has answered under the same prompt is not asked about again; from the
+    likeness `alike` on, a document ends with its near-duplicate's label. While draining, a teacher that is paused for
+    `patience_seconds` is given up, its queries left pending. `sleep`, `clock` (monotonic), `now` (Unix time) and
+    `uniform` are passed in for tests.
     """
 
     def __init__(
@@ -68,6 +73,8 @@ class TeachWorker:
         second_chance: bool = False,
         patience_seconds: float = 60.0,
         audit_share: float = 0.0,
+        reuse: bool = False,
+        alike: float | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.perf_counter,
         now: Callable[[], float] = time.time,
@@ -82,6 +89,8 @@ class TeachWorker:
         self._second_chance = second_chance
         self._patience_seconds = patience_seconds
         self._audit_share = audit_share
+        self._key = teacher.key if reuse else None
+        self._alike = alike
         self._sleep = sleep
         self._clock = clock
         self._now = now
@@ -89,6 +98,8 @@ class TeachWorker:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="askance-teach")
         self._under_way: dict[asyncio.Task[Attempt], _UnderWay] = {}
         self._ended: list[asyncio.Task[Attempt]] = []
+        self._unsettled: list[Settlement] = []
+        self._is_stopping = False
         self._wake = asyncio.Event()
         self._failure: BaseException | None = None
         self._run = 0
@@ -161,8 +172,12 @@ class TeachWorker:
             teacher=self._teacher.name,
             run=self._run,
             caps=self._caps,
+            key=self._key,
+            alike=self._alike,
+            audit_share=self._audit_share,
         )
         reservation = await self._in_thread(self._ledger.reserve, order, self._teacher.worst)
+        self._count_copies(reservation.copied)
         self._capped = reservation.capped
         self._capped_until = clock + _CAPPED_SECONDS if reservation.capped else float("-inf")
         return reservation
@@ -202,6 +217,7 @@ class TeachWorker:
 
     async def _wind_down(self) -> None:
         """Let calls under way end, within the grace time."""
+        self._is_stopping = True
         grace = self._waking(self._sleep, GRACE_SECONDS)
         while self._under_way and not grace.done():
             await self._wake.wait()
@@ -211,6 +227,7 @@ class TeachWorker:
 
     async def _cut_off(self) -> None:
         """Cancel what is still under way and settle it."""
+        self._is_stopping = True
         tasks = list(self._under_way)
         for task in tasks:
             task.cancel()
@@ -227,7 +244,8 @@ class TeachWorker:
     async def _attempt(self, under_way: _UnderWay) -> Attempt:
         under_way.asked = True
         try:
-            return await self._teacher.ask(under_way.call.queries)
+            ask = self._teacher.audit if under_way.call.is_audit else self._teacher.ask
+            return await ask(under_way.call.queries)
         finally:
             under_way.seconds = self._clock() - under_way.began
 
@@ -238,7 +256,6 @@ class TeachWorker:
     async def _settle(self) -> None:
         """Write down all calls that have ended since the last time."""
         ended, self._ended = self._ended, []
-        settlements: list[Settlement] = []
         unasked: list[Call] = []
         for task in ended:
             under_way = self._under_way.pop(task)
@@ -246,18 +263,53 @@ class TeachWorker:
             if settlement is None:
                 unasked.append(under_way.call)
             else:
-                settlements.append(settlement)
-        if settlements:
-            await self._in_thread(self._ledger.settle, settlements)
+                self._unsettled.append(settlement)
+        await self._write()
         if unasked:
             await self._in_thread(self._ledger.release, unasked)
         if ended:
             self._capped_until = float("-inf")  # what was reserved too much may be spent after all
+
+    async def _write(self) -> None:
+        """Settle what is unsettled, however often that takes: the answers are paid for.
+
+        One that can never be settled must not take the others with it.
+        """
+        since, has_warned, size = self._clock(), False, len(self._unsettled)
+        while group := self._unsettled[:size]:
+            try:
+                copies = await self._in_thread(self._ledger.settle, group)
+            except NotUnderWayError as exc:
+                if len(group) > 1:
+                    size = 1
+                    continue
+                self._telemetry.unsettled.inc()
+                _logger.error("an answer is lost: %s", exc)
+            except LedgerError as exc:
+                if self._clock() - since >= (GRACE_SECONDS if self._is_stopping else SETTLE_SECONDS):
+                    raise
+                if not has_warned:
+                    _logger.warning("%d answers are kept until the ledger takes them: %s", len(self._unsettled), exc)
+                has_warned = True
+                await self._sleep(_SETTLE_PAUSE_SECONDS)
+                continue
+            else:
+                self._unsettled = self._unsettled[len(group) :]
+                self._count(group, copies)
+                continue
+            self._unsettled = self._unsettled[1:]
+
+    def _count(self, settlements: list[Settlement], copies: int) -> None:
         for settlement in settlements:
             for label in settlement.labels:
                 self._telemetry.labels.labels(outcome=label.outcome).inc()
                 self._telemetry.teacher_seconds.observe(label.latency_seconds)
             self._telemetry.retries.inc(len(settlement.again))
+        self._count_copies(copies)
+
+    def _count_copies(self, copies: int) -> None:
+        self._telemetry.copies.inc(copies)
+        self._telemetry.labels.labels(outcome=Outcome.LABELLED).inc(copies)
 
     def _settlement(self, task: asyncio.Task[Attempt], under_way: _UnderWay) -> Settlement | None:
         """How the call ended; None when its queries were not asked, or were turned away unread."""

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from askance.errors import TrainingError
+from askance.errors import RegistryError, RegistryUnreachableError, TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from askance.protocols import Ledger, Registry, Trainer
     from askance.rules.retraining import RetrainingSchedule
@@ -31,22 +31,33 @@ class TrainWorker:
         schedule: RetrainingSchedule,
         telemetry: Telemetry,
         clock: Callable[[], float],
+        roll_out: Callable[[str], object] | None = None,
+        prune: Callable[[], Sequence[str]] = tuple,
     ) -> None:
+        """`roll_out` takes a version that was found fit live, by whatever way; default: it is promoted at once.
+
+        `prune` removes versions that nobody needs any more and names them.
+        """
+        self._roll_out = roll_out or registry.promote
+        self._prune = prune
         self._ledger = ledger
         self._trainer = trainer
         self._registry = registry
         self._schedule = schedule
         self._telemetry = telemetry
         self._clock = clock
+        self._is_owing = True
+        self._warned = ""
 
     async def run(self, *, stop: asyncio.Event, drain: asyncio.Event) -> None:
         """Train until `stop` is set (a training under way is given up), or until `drain` is set, then once more.
 
         `drain` says that no more labels will come: whatever has not been trained on yet gets a last training.
         """
-        await self._make_up_for_a_crash()
         while not stop.is_set():
             last = drain.is_set()
+            if self._is_owing:
+                await self._make_up()
             counts = await asyncio.to_thread(self._ledger.counts)
             if self._schedule.due(counts.labelled, self._clock(), last=last):
                 await self._train_unless_stopped(counts.labelled, stop)
@@ -55,12 +66,18 @@ class TrainWorker:
             else:
                 await _first_of(stop, drain, seconds=_POLL_SECONDS)
 
-    async def _make_up_for_a_crash(self) -> None:
+    async def _make_up(self) -> None:
         """A version is published first and promoted then; a process that died in between left it waiting."""
-        version = await asyncio.to_thread(self._registry.unpromoted)
-        if version is not None:
-            await asyncio.to_thread(self._registry.promote, version)
-            _logger.info("version %s promoted: it had earned it when the process ended", version)
+        try:
+            version = await asyncio.to_thread(self._registry.unpromoted)
+            if version is not None:
+                await asyncio.to_thread(self._roll_out, version)
+                _logger.info("version %s rolled out: it had earned it before", version)
+        except RegistryUnreachableError as exc:
+            self._warn_once(str(exc))
+        else:
+            self._is_owing = False
+            self._warned = ""
 
     async def _train_unless_stopped(self, labels: int, stop: asyncio.Event) -> None:
         training = asyncio.create_task(self._train(labels))
@@ -87,11 +104,31 @@ class TrainWorker:
             outcome = "promoted" if manifest.verdict.promoted else "kept"
             self._telemetry.trainings.labels(outcome=outcome).inc()
             _logger.info("version %s %s: %s", manifest.version, outcome, manifest.verdict.why)
-            if manifest.verdict.promoted:
-                await asyncio.to_thread(self._registry.promote, manifest.version)
+            try:
+                if manifest.verdict.promoted:
+                    await asyncio.to_thread(self._roll_out, manifest.version)
+            except RegistryUnreachableError as exc:
+                self._is_owing = True
+                self._warn_once(f"version {manifest.version} has to wait: {exc}")
+            else:
+                await asyncio.to_thread(self._remove_old)
         finally:
             self._telemetry.training_seconds.observe(self._clock() - started)
             self._schedule.trained(used, self._clock())
+
+    def _warn_once(self, text: str) -> None:
+        if text != self._warned:
+            _logger.warning("%s", text)
+        self._warned = text
+
+    def _remove_old(self) -> None:
+        try:
+            removed = self._prune()
+        except RegistryError as exc:
+            _logger.warning("old versions cannot be removed: %s", exc)
+        else:
+            if removed:
+                _logger.info("removed the old versions %s", ", ".join(removed))
 
 
 async def _first_of(*events: asyncio.Event, seconds: float) -> None:

@@ -89,3 +89,16 @@ pub const fn output(state: u64, offset: i64) -> u64 {
 pub const fn unit(bits: u64) -> f64 {
     (bits >> 11) as f64 * UNIT
 }
+
+/// What the draw of these bits is at least, and what it is below: the upper 24 bits with zeros and with ones behind them.
+#[inline]
+#[must_use]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "24 bits fit both an i32, which converts faster than a u64, and an f32"
+)]
+pub const fn bounds(state: u64, offset: i64) -> (f32, f32) {
+    const STEP: f32 = 1.0 / 16_777_216.0; // 2^-24
+    let upper = (output(state, offset) >> 40) as i32 as f32 * STEP;
+    (upper, upper + STEP)
+}

@@ -1,6 +1,7 @@
 //! The bindings of the hashed featurizer.
 
 mod input;
+mod minhash;
 
 use askance_core::features::{Config, Csr, Featurizer, Padded, Weighting, documents};
 use numpy::ndarray::{Array2, ShapeError};
@@ -10,6 +11,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use input::{Buffer, Strings, offsets, value_error};
+
+pub use minhash::MinHasher;
 
 /// The arrays of a CSR matrix: indptr, indices, values.
 type CsrArrays<'py> = (

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 #[pymodule]
 mod _kernel {
     #[pymodule_export]
-    use crate::features::HashedFeaturizer;
+    use crate::features::{HashedFeaturizer, MinHasher};
     #[pymodule_export]
     use crate::gate::{Decisions, decide, uncertainty, uniform};
     use crate::gate::{decide_on, paths};

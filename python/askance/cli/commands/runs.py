@@ -11,12 +11,46 @@ from askance.cli import options
 commands = typer.Typer()
 
 
-@commands.command(epilog="Example: askance replay predictions.jsonl")
-def replay(predictions: Annotated[Path, typer.Argument(help="A predictions file.")]) -> None:
-    """Recompute every decision of a predictions file and compare."""
-    from askance.cli.replay import replay
+@commands.command(epilog="Example: askance replay --topic askance.predictions --from 2026-11-25T08:00:00Z")
+def replay(
+    context: typer.Context,
+    predictions: Annotated[Path | None, typer.Argument(help="A predictions file.")] = None,
+    *,
+    topic: Annotated[
+        str | None,
+        typer.Option("--topic", metavar="TOPIC", help="Of predictions; with --version or --into, of documents."),
+    ] = None,
+    begin: options.From = None,
+    end: options.To = None,
+    version: Annotated[
+        str | None,
+        typer.Option("--version", metavar="NAME", help="Classify again with this one; default: the live one."),
+    ] = None,
+    into: Annotated[
+        str | None, typer.Option("--into", metavar="TOPIC", help="Classify again, the new predictions to this topic.")
+    ] = None,
+    source__format: options.Format = None,
+    source__text_field: options.TextField = None,
+    source__id_field: options.IdField = None,
+    budget__share: options.Share = None,
+    budget__per_second: options.PerSecond = None,
+    m_raru: options.MRaru = False,
+    gate__measure: options.Measure = None,
+    gate__seed: options.Seed = None,
+    kafka__bootstrap__servers: options.BootstrapServers = None,
+    state: options.State = None,
+    config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
+    json: options.Json = False,
+) -> None:
+    """Recompute every decision of a file or a topic and compare.
 
-    replay(predictions)
+    With --version or --into: classify a stretch of the documents again, with another version or another policy, and
+    compare with what was recorded.
+    """
+    from askance.cli.replay import command
+
+    command(context)
 
 
 @commands.command(epilog="Example: askance estimate --state askance-state --version live")

@@ -26,7 +26,7 @@ def spend(
 
 @commands.command(epilog="Example: askance audit")
 def audit(*, state: options.State = None, config: options.ConfigFile = None, json: options.Json = False) -> None:
-    """How far the teacher agrees with itself, which bounds any student."""
+    """How far the teacher agrees with itself."""
     from askance.cli.spend import show_audits
 
     show_audits(config, state, json=json)

@@ -15,9 +15,11 @@ from aiokafka import TopicPartition
 
 from askance.codec import encode_query
 from askance.records import Coordinates, Record
+from askance.stream.kafka.letters import dead
 from askance.stream.kafka.membership import Membership
+from askance.stream.kafka.offsets import committed_offsets
 from askance.stream.kafka.produce import Outgoing, send
-from askance.stream.kafka.topics import committed_offsets, partition_counts
+from askance.stream.kafka.topics import partition_counts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
     from askance.config import KafkaConfig
-    from askance.records import DeadLetter, Delivery, Position
+    from askance.health import Health
+    from askance.records import Delivery, Position
     from askance.telemetry import Telemetry
 
     _Outputs = Mapping[tuple[str, int], Mapping[str, Sequence[Outgoing]]]
@@ -42,6 +45,7 @@ class KafkaStream:
         config: KafkaConfig,
         *,
         telemetry: Telemetry,
+        health: Health,
         clock: Callable[[], float],
         on_assigned: Callable[[float], None] = lambda _: None,
     ) -> None:
@@ -57,6 +61,7 @@ class KafkaStream:
             transactional=self._is_exactly_once,
             prepare=self._prepare,
             telemetry=telemetry,
+            health=health,
             clock=clock,
         )
 
@@ -108,6 +113,9 @@ class KafkaStream:
         config = self._config
         outputs: defaultdict[tuple[str, int], defaultdict[str, list[Outgoing]]] = defaultdict(lambda: defaultdict(list))
         for record, value in delivery.predictions:
+            if value is None:
+                msg = "documents are held on files only: contract.on_escalation is checked with the settings"
+                raise AssertionError(msg)
             outputs[record.coordinates[:2]][config.predictions].append(_beside(record, value))
         if delivery.queries:
             records = {record.coordinates: record for record, _ in delivery.predictions}
@@ -154,19 +162,3 @@ def _record(record: Any, lease: int) -> Record:
 def _beside(record: Record, value: bytes) -> Outgoing:
     """An output with its document's key, headers (a `traceparent` among them) and time."""
     return Outgoing(record.key, value, record.headers, record.timestamp_ms)
-
-
-def dead(letter: DeadLetter) -> Outgoing:
-    """The record as it came, with where it came from and why it could not be processed in its headers."""
-    record = letter.record
-    headers = {
-        "askance-topic": record.coordinates.topic,
-        "askance-partition": str(record.coordinates.partition),
-        "askance-offset": str(record.coordinates.offset),
-        "askance-reason": letter.reason,
-        "askance-detail": letter.detail[:1000],
-    }
-    added = tuple((name, value.encode()) for name, value in headers.items())
-    # A record needs a key or a value; one that had neither is kept by its headers.
-    value = b"" if record.value is None and record.key is None else record.value
-    return Outgoing(record.key, value, (*record.headers, *added), record.timestamp_ms)

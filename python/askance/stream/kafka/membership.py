@@ -18,23 +18,14 @@ import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import (
-    AuthenticationFailedError,
-    ClusterAuthorizationFailedError,
-    CommitFailedError,
-    GroupAuthorizationFailedError,
-    KafkaError,
-    MessageSizeTooLargeError,
-    SaslAuthenticationFailed,
-    TopicAuthorizationFailedError,
-    TransactionalIdAuthorizationFailed,
-    UnsupportedCodecError,
-)
 
 from askance.errors import StreamError
 from askance.stream.kafka.client import connection, explained
+from askance.stream.kafka.faults import TROUBLE, is_fatal, translated
+from askance.stream.kafka.offsets import commit
 from askance.stream.kafka.produce import producer, stop
 from askance.stream.kafka.topics import partition_counts
+from askance.stream.kafka.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -42,30 +33,10 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaProducer
 
     from askance.config import KafkaConfig
+    from askance.health import Health
     from askance.telemetry import Telemetry
 
 _logger = logging.getLogger(__name__)
-
-# What a client may throw when a broker, the network or the group's membership fails: aiokafka asserts its own state
-# transitions, which a transaction that failed half-way breaks.
-TROUBLE = (KafkaError, OSError, TimeoutError, AssertionError)
-_REMEDY = "check the brokers, the rights and kafka.* in `askance config show`"
-# What no second attempt mends, and what does.
-_FATAL: dict[type[BaseException], str] = {
-    **dict.fromkeys(
-        (
-            AuthenticationFailedError,
-            ClusterAuthorizationFailedError,
-            GroupAuthorizationFailedError,
-            SaslAuthenticationFailed,
-            TopicAuthorizationFailedError,
-            TransactionalIdAuthorizationFailed,
-        ),
-        _REMEDY,
-    ),
-    UnsupportedCodecError: "install the codecs: pip install 'askance[kafka]'",
-    MessageSizeTooLargeError: "raise max.message.bytes of the output topics above the documents' largest record",
-}
 _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 10.0
 # A hung connection is no progress: closing is given up after so long, and the remains are left to the garbage.
@@ -96,6 +67,7 @@ class Membership:
         transactional: bool,
         prepare: Callable[[AIOKafkaConsumer, Sequence[TopicPartition]], Awaitable[None]],
         telemetry: Telemetry,
+        health: Health,
         clock: Callable[[], float],
     ) -> None:
         self._config = config
@@ -104,13 +76,14 @@ class Membership:
         self._transactional = transactional
         self._prepare = prepare
         self._telemetry = telemetry
-        self._clock = clock
+        self._watchdog = Watchdog(config, topics, f"group {group}", telemetry=telemetry, health=health, clock=clock)
         self._consumer: AIOKafkaConsumer | None = None
         self._shared: AIOKafkaProducer | None = None
         self._producers: dict[TopicPartition, AIOKafkaProducer] = {}
         self._ready = asyncio.Event()
+        self._fetch: asyncio.Task[Any] | None = None
         self._trouble: BaseException | None = None
-        self._progress_at = clock()
+        self._pause = _FIRST_PAUSE_SECONDS
         self._generation = 0
         self.holding = asyncio.Lock()
         self.lease = 1
@@ -152,18 +125,19 @@ class Membership:
 
     def fail(self, exc: BaseException) -> None:
         """Note a failure: the next `poll` builds everything anew. Raises `StreamError` when that could not help."""
-        if type(exc) in _FATAL:
-            raise self._translated(exc) from exc
+        if is_fatal(exc):
+            raise translated(exc, self._config.bootstrap.servers) from exc
         if not isinstance(exc, TROUBLE):
             raise exc
+        self._in_trouble(exc)
+
+    def _in_trouble(self, exc: BaseException) -> None:
         self._trouble = exc
+        self._watchdog.awaits(f"the connection to Kafka is to be built anew: {type(exc).__name__}")
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit as the member that the group knows; raises `CommitFailedError` once it does not know this one."""
-        # aiokafka goes on without a generation when it was evicted, and an empty group takes a commit from anybody.
-        if self.consumer._coordinator.generation != self._generation:  # noqa: SLF001 - not told in another way
-            raise CommitFailedError
-        await self.consumer.commit(dict(offsets))
+        await commit(self.consumer, self._generation, offsets)
 
     async def in_time(self, *work: Awaitable[None]) -> list[BaseException | None]:
         """What came of each: None, or what it raised; what takes longer than a stall has failed."""
@@ -180,58 +154,89 @@ class Membership:
             await self._build()
         except TROUBLE as exc:
             await self._close()
-            raise self._translated(exc) from exc
+            raise translated(exc, self._config.bootstrap.servers) from exc
 
     async def aclose(self) -> None:
         """Leave the group, after whatever is being made durable."""
-        async with self.holding:
-            await self._close()
+        await self._close()
+        self._watchdog.ends()
 
     async def poll(self, *, max_records: int, max_wait_seconds: float) -> Poll:
         """The next records; empty when none came in time, while a rebalance is on, or after a failure."""
         nothing = Poll({}, 0)
+        self._watchdog.came_round()
         if self._trouble is not None:
             self.fail(self._trouble)
             await self._rebuild()
-        if not self._ready.is_set():
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ready.wait(), max(max_wait_seconds, 0.05))
             return nothing
-        lease = self.lease
         try:
-            wait_ms = max(1, int(max_wait_seconds * 1000))
-            records = await self.consumer.getmany(timeout_ms=wait_ms, max_records=max_records)
+            if not self._ready.is_set():
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ready.wait(), max(max_wait_seconds, 0.05))
+                    return nothing
+                self._watchdog.check_assignment()
+                return nothing
+            lease = self.lease
+            records = await self._fetched(max_records, max_wait_seconds)
             if not records:
-                await self._check_for_a_stall()
+                await self._watchdog.check_lag(self.consumer)
         except TROUBLE as exc:
             self.fail(exc)
             return nothing
         if not records or lease != self.lease or not self._ready.is_set():
             return nothing
-        self._progress_at = self._clock()
+        self._watchdog.fetched(self.consumer, records)
         return Poll(records, lease)
 
-    async def revoked(self) -> None:
+    async def _fetched(self, max_records: int, max_wait_seconds: float) -> Mapping[TopicPartition, Sequence[Any]]:
+        """The next records, or none once a rebalance begins.
+
+        aiokafka itself would wait through the rebalance and might then take records, and their place in the stream with
+        them, under the new assignment, before `prepare` has set the positions; nobody would ever process them.
+        """
+        wait_ms = max(1, int(max_wait_seconds * 1000))
+        fetch = self._fetch = asyncio.create_task(self.consumer.getmany(timeout_ms=wait_ms, max_records=max_records))
+        try:
+            await asyncio.wait({fetch})
+        finally:
+            fetch.cancel()
+        return {} if fetch.cancelled() else fetch.result()
+
+    async def revoked(self, consumer: AIOKafkaConsumer) -> None:
         """Finish what is being made durable, then end the lease; a rebalance takes every partition away."""
+        if self._consumer is not consumer:
+            return
         self._ready.clear()
+        self._watchdog.awaits("the group shares out its partitions anew")
+        if self._fetch is not None:
+            self._fetch.cancel()
         async with self.holding:
+            # A consumer that is being closed has no part any more in what was built since.
+            if self._consumer is not consumer:
+                return
             self.lease += 1
             producers, self._producers = self._producers, {}
         await asyncio.gather(*(stop(client) for client in producers.values()), return_exceptions=True)
 
-    async def assigned(self, partitions: Iterable[TopicPartition]) -> None:
+    async def assigned(self, consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
         """Fence former owners, then begin where they have verifiably ended."""
+        if self._consumer is not consumer:
+            return
         partitions = list(partitions)
-        self._generation = self.consumer._coordinator.generation  # noqa: SLF001 - see `commit`
+        self._generation = self.consumer._coordinator.generation  # noqa: SLF001 - not told in another way
+        trouble: BaseException | None = None
         try:
             if self._transactional:
                 await asyncio.gather(*(self._fence(tp) for tp in partitions))
-            await self._prepare(self.consumer, partitions)
-        except (*TROUBLE, StreamError) as exc:
-            # Raising here would only be logged by aiokafka: the next `poll` does.
-            self._trouble = exc
-        self._progress_at = self._clock()
-        self._ready.set()
+            await self._prepare(consumer, partitions)
+        except Exception as exc:  # noqa: BLE001 - raising here would only be logged by aiokafka: the next `poll` does
+            trouble = exc
+        if self._consumer is consumer:
+            if trouble is not None:
+                self._in_trouble(self._trouble or trouble)
+            elif self._trouble is None:
+                self._watchdog.works()
+            self._ready.set()
 
     async def _fence(self, tp: TopicPartition) -> None:
         client = producer(self._config, f"{self._group}-{tp.topic}-{tp.partition}")
@@ -241,6 +246,7 @@ class Membership:
     async def _build(self) -> None:
         config = self._config
         self._trouble = None
+        self._watchdog.awaits("joining the group")
         await partition_counts(config, self._topics)
         self._shared = producer(config, None)
         await self._shared.start()
@@ -256,14 +262,16 @@ class Membership:
             rebalance_timeout_ms=config.rebalance.timeout.ms,
             max_partition_fetch_bytes=_FETCH_BYTES,
         )
-        self._consumer.subscribe(self._topics, listener=_Listener(self))
+        self._consumer.subscribe(self._topics, listener=_Listener(self, self._consumer))
         await self._consumer.start()
-        self._progress_at = self._clock()
+        self._watchdog.restarts()
 
     async def _close(self) -> None:
-        self.lease += 1
-        self._ready.clear()
-        consumer, self._consumer = self._consumer, None
+        # What is being made durable may end, nothing more begins; a rebalance that waits for it must not be waited for.
+        async with self.holding:
+            self.lease += 1
+            self._ready.clear()
+            consumer, self._consumer = self._consumer, None
         # The consumer first: as long as it runs it may be assigned partitions, and start producers for them.
         if consumer is not None:
             await _within(_CLOSE_SECONDS, consumer.stop())
@@ -272,42 +280,19 @@ class Membership:
         await _within(_CLOSE_SECONDS, *(stop(client) for client in clients))
 
     async def _rebuild(self) -> None:
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            cause = self._trouble
-            _logger.warning("the connection to Kafka is built anew: %s", cause and explained(cause))
-            self._telemetry.rebuilds.inc()
-            async with self.holding:
-                await self._close()
-            try:
-                async with asyncio.timeout(self._config.rebalance.timeout.ms / 1000):
-                    await self._build()
-            except TROUBLE as exc:
-                self.fail(exc)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
-            else:
-                return
-
-    async def _check_for_a_stall(self) -> None:
-        limit = self._config.stall_seconds
-        if self._clock() - self._progress_at < limit:
-            return
-        partitions = list(self.consumer.assignment())
-        async with asyncio.timeout(limit):
-            # Of a topic that was deleted nothing is heard any more, not even an error.
-            await partition_counts(self._config, self._topics)
-            ends = await self.consumer.end_offsets(partitions)
-            lag = sum([max(0, ends[tp] - await self.consumer.position(tp)) for tp in partitions])
-        self._progress_at = self._clock()
-        if lag:
-            self._trouble = TimeoutError(f"{lag} records behind, and none came for {limit:g} s")
-
-    def _translated(self, exc: BaseException) -> StreamError:
-        return StreamError(
-            f"Kafka at {self._config.bootstrap.servers} cannot be used: {explained(exc)}; "
-            f"{_FATAL.get(type(exc), _REMEDY)}"
-        )
+        """One attempt, so that whoever polls comes round; what it fails with is the next one's cause."""
+        _logger.warning("the connection to Kafka is built anew: %s", self._trouble and explained(self._trouble))
+        self._telemetry.rebuilds.inc()
+        await self._close()
+        try:
+            async with asyncio.timeout(self._config.rebalance.timeout.ms / 1000):
+                await self._build()
+        except TROUBLE as exc:
+            self.fail(exc)
+            await asyncio.sleep(self._pause)
+            self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
+        else:
+            self._pause = _FIRST_PAUSE_SECONDS
 
 
 async def _within(seconds: float, *closing: Awaitable[None]) -> None:
@@ -317,11 +302,12 @@ async def _within(seconds: float, *closing: Awaitable[None]) -> None:
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is not typed
-    def __init__(self, membership: Membership) -> None:
+    def __init__(self, membership: Membership, consumer: AIOKafkaConsumer) -> None:
         self._membership = membership
+        self._consumer = consumer
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - theirs
-        await self._membership.revoked()
+        await self._membership.revoked(self._consumer)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        await self._membership.assigned(assigned)
+        await self._membership.assigned(self._consumer, assigned)

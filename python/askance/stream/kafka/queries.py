@@ -18,15 +18,18 @@ from askance.codec import decode_query, decode_settled, encode_settled
 from askance.errors import StreamError
 from askance.records import Coordinates, DeadLetter, Reason, Record
 from askance.stream.kafka.client import connection
-from askance.stream.kafka.documents import dead
-from askance.stream.kafka.membership import TROUBLE, Membership
+from askance.stream.kafka.faults import TROUBLE
+from askance.stream.kafka.letters import dead
+from askance.stream.kafka.membership import Membership
 from askance.stream.kafka.produce import Outgoing, send
 from askance.stream.kafka.topics import partition_counts
+from askance.stream.kafka.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from askance.config import KafkaConfig
+    from askance.health import Health
     from askance.protocols import LedgerView
     from askance.records import Query, Settled
     from askance.telemetry import Telemetry
@@ -43,11 +46,19 @@ class LaneWorker:
     """Keeps a `teach` worker's ledger filled from the queries topic, and publishes what it settles."""
 
     def __init__(
-        self, config: KafkaConfig, ledger: LedgerView, *, telemetry: Telemetry, clock: Callable[[], float]
+        self,
+        config: KafkaConfig,
+        ledger: LedgerView,
+        *,
+        telemetry: Telemetry,
+        health: Health,
+        clock: Callable[[], float],
     ) -> None:
         self._config = config
         self._ledger = ledger
         self._telemetry = telemetry
+        self._behind: frozenset[int] | None = None
+        self._catching_up: tuple[frozenset[int], asyncio.Task[None]] | None = None
         self._membership = Membership(
             config,
             group=f"{config.group.id}-teach",
@@ -55,6 +66,7 @@ class LaneWorker:
             transactional=True,
             prepare=self._prepare,
             telemetry=telemetry,
+            health=health,
             clock=clock,
         )
 
@@ -69,14 +81,20 @@ class LaneWorker:
 
     async def run(self) -> None:
         """Fill and publish until cancelled; raises `StreamError` when that cannot go on."""
-        while True:
-            poll = await self._membership.poll(max_records=_MOST_RECORDS, max_wait_seconds=_POLL_SECONDS)
-            try:
-                for tp, records in poll.records.items():
-                    await self._ingest(tp, records)
-            except TROUBLE as exc:
-                self._membership.fail(exc)
-            await self._publish()
+        try:
+            while True:
+                poll = await self._membership.poll(max_records=_MOST_RECORDS, max_wait_seconds=_POLL_SECONDS)
+                try:
+                    for tp, records in poll.records.items():
+                        await self._ingest(tp, records)
+                    await self._own_what_is_caught_up()
+                except TROUBLE as exc:
+                    self._membership.fail(exc)
+                await self._publish()
+        finally:
+            if self._catching_up is not None:
+                self._catching_up[1].cancel()
+                await asyncio.gather(self._catching_up[1], return_exceptions=True)
 
     async def _prepare(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
         config = self._config
@@ -90,7 +108,7 @@ class LaneWorker:
             raise StreamError(msg)
         self._ledger.owned = frozenset()
         self._ledger.lanes = lanes
-        await catch_up(config, self._ledger, [tp.partition for tp in partitions])
+        self._behind = frozenset(tp.partition for tp in partitions)
         offsets = await asyncio.to_thread(self._ledger.offsets)
         for tp in partitions:
             if (offset := offsets.get((tp.topic, tp.partition))) is not None:
@@ -98,7 +116,23 @@ class LaneWorker:
             else:
                 # Not the group's committed offset: this ledger has seen nothing of the lane yet.
                 await consumer.seek_to_beginning(tp)
-        self._ledger.owned = frozenset(tp.partition for tp in partitions)
+
+    async def _own_what_is_caught_up(self) -> None:
+        """Beside the group's life: no heart beats in `_prepare`, and to read a long topic again takes minutes."""
+        if self._catching_up is None:
+            if self._behind is not None:
+                catching_up = asyncio.create_task(catch_up(self._config, self._ledger, sorted(self._behind)))
+                self._catching_up = self._behind, catching_up
+            return
+        lanes, catching_up = self._catching_up
+        if not catching_up.done():
+            return
+        self._catching_up = None
+        await catching_up
+        # Unless the group has shared the lanes out anew: then others have published since.
+        if self._behind is lanes and lanes <= {tp.partition for tp in self._membership.held}:
+            self._behind = None
+            self._ledger.owned = lanes
 
     async def _ingest(self, tp: TopicPartition, records: Sequence[Any]) -> None:
         queries, broken = _decoded(records, decode_query)
@@ -138,17 +172,32 @@ class LaneWorker:
 class LabelView:
     """Keeps a `train` worker's ledger a materialised view of the labels topic; it joins no group."""
 
-    def __init__(self, config: KafkaConfig, ledger: LedgerView) -> None:
+    def __init__(
+        self,
+        config: KafkaConfig,
+        ledger: LedgerView,
+        *,
+        telemetry: Telemetry,
+        health: Health,
+        clock: Callable[[], float],
+    ) -> None:
         self._config = config
         self._ledger = ledger
+        self._telemetry = telemetry
+        self._watchdog = Watchdog(
+            config, [config.labels], f"topic {config.labels}", telemetry=telemetry, health=health, clock=clock
+        )
 
     async def run(self) -> None:
         """Fill until cancelled; a broker that is away is waited for. Raises `StreamError` without the topic."""
         while True:
+            self._watchdog.awaits("connecting")
             try:
                 await self._follow()
             except TROUBLE as exc:
+                self._telemetry.rebuilds.inc()
                 _logger.warning("the labels topic cannot be read, trying again: %s: %s", type(exc).__name__, exc)
+                self._watchdog.came_round()
                 await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _follow(self) -> None:
@@ -156,10 +205,16 @@ class LabelView:
             labels = self._config.labels
             lanes = (await partition_counts(self._config, (labels,)))[labels]
             await _assign(consumer, self._config, self._ledger, range(lanes))
+            self._watchdog.works()
             while True:
+                self._watchdog.came_round()
                 records = await consumer.getmany(timeout_ms=1000, max_records=_MOST_RECORDS)
                 for tp, found in records.items():
                     await _ingest_labels(self._ledger, tp, found)
+                if records:
+                    self._watchdog.fetched(consumer, records)
+                else:
+                    await self._watchdog.check_lag(consumer)
 
 
 async def catch_up(config: KafkaConfig, ledger: LedgerView, lanes: Sequence[int]) -> None:

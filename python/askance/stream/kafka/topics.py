@@ -13,8 +13,6 @@ from askance.stream.kafka.client import connection, explained
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from aiokafka import TopicPartition
-
     from askance.config import KafkaConfig
 
 _LARGEST_RECORD_BYTES = 16 * 1024 * 1024
@@ -40,16 +38,38 @@ async def create_topics(
     wanted = {name: {**settings, "max.message.bytes": str(_LARGEST_RECORD_BYTES)} for name, settings in wanted.items()}
     if documents:
         wanted |= dict.fromkeys(config.documents, kept)
+    return await _create(
+        config,
+        [
+            NewTopic(name, num_partitions=partitions, replication_factor=replication, topic_configs=settings)
+            for name, settings in wanted.items()
+        ],
+    )
+
+
+async def make_like(config: KafkaConfig, topic: str, like: str) -> None:
+    """Make a topic that is missing, with as many partitions and copies as another has; raises `StreamError`."""
+    admin = AIOKafkaAdminClient(**connection(config))
+    try:
+        await admin.start()
+        [described] = await admin.describe_topics([like])
+    finally:
+        await admin.close()
+    partitions = described["partitions"]
+    if not partitions:
+        msg = f"there is no topic {like}"
+        raise StreamError(msg)
+    copies = min(len(partition["replicas"]) for partition in partitions)
+    settings = {"max.message.bytes": str(_LARGEST_RECORD_BYTES)}
+    await _create(config, [NewTopic(topic, len(partitions), copies, topic_configs=settings)])
+
+
+async def _create(config: KafkaConfig, topics: Sequence[NewTopic]) -> dict[str, str]:
     admin = AIOKafkaAdminClient(**connection(config))
     outcome = {}
     try:
         await admin.start()
-        reply = await admin.create_topics(
-            [
-                NewTopic(name, num_partitions=partitions, replication_factor=replication, topic_configs=settings)
-                for name, settings in wanted.items()
-            ]
-        )
+        reply = await admin.create_topics(list(topics))
         for name, code, *detail in reply.topic_errors:
             error = for_code(code)
             if code and error is not TopicAlreadyExistsError:
@@ -81,18 +101,3 @@ async def partition_counts(config: KafkaConfig, topics: Iterable[str]) -> dict[s
         if error is not NoError:
             raise error(name)
     return {name: len(topic["partitions"]) for name, topic in described.items()}
-
-
-async def committed_offsets(
-    config: KafkaConfig, group: str, partitions: Sequence[TopicPartition]
-) -> dict[TopicPartition, int]:
-    """What the group has committed by now; a partition of which it never committed anything is missing."""
-    if not partitions:
-        return {}
-    admin = AIOKafkaAdminClient(**connection(config))
-    try:
-        await admin.start()
-        found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
-    finally:
-        await admin.close()
-    return {tp: where.offset for tp, where in found.items() if where.offset >= 0}

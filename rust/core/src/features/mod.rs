@@ -6,6 +6,7 @@
 mod avx512;
 mod documents;
 mod lowercase;
+mod minhash;
 mod ngrams;
 mod padded;
 mod rows;
@@ -22,6 +23,7 @@ use rows::Rows;
 use words::Words;
 
 pub use documents::{DocumentsError, documents};
+pub use minhash::MinHasher;
 pub use padded::Padded;
 pub use rows::Csr;
 

@@ -1,6 +1,6 @@
 //! From the hashes of a document's words to the buckets of its n-grams.
 
-const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
+pub(super) const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Which n-grams count, and into how many buckets they go.
 #[derive(Clone, Copy, Debug)]
@@ -11,7 +11,7 @@ pub(super) struct Shape {
 }
 
 /// The `SplitMix64` finaliser (Steele, Lea & Flood, OOPSLA 2014; variant 13).
-const fn mix(z: u64) -> u64 {
+pub(super) const fn mix(z: u64) -> u64 {
     let z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)

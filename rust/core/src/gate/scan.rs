@@ -4,7 +4,7 @@ use super::path::Job;
 use super::score::{Entropy, Factors, Kind, LeastConfidence, Logits, Margin, Scores, score};
 use super::transpose::Isa;
 use super::{Coins, Measure, Outputs, Places, Scoring};
-use crate::draw::{output, unit};
+use crate::draw::{bounds, output, unit};
 
 /// Where one tile holds every class: many rows hide each other's latencies (8 KiB).
 const WIDE: (usize, usize) = (64, 32);
@@ -12,6 +12,10 @@ const WIDE: (usize, usize) = (64, 32);
 const TALL: (usize, usize) = (32, 160);
 /// At the end of a batch, so that a single record does not pay for 64 (5 KiB).
 const SHORT: (usize, usize) = (8, 160);
+
+/// Whole cache lines.
+#[repr(align(64))]
+struct Aligned<T>(T);
 
 /// What becomes of the scores of the rows from `first` on; lanes past the last row mean nothing.
 pub(super) trait Sink {
@@ -58,11 +62,11 @@ impl<S: Sink> Scan<'_, S> {
         first: usize,
         last: usize,
     ) -> usize {
-        let mut tile = [[0.0; ROWS]; COLUMNS];
+        let mut tile = Aligned([[0.0; ROWS]; COLUMNS]);
         for first in (first..last).step_by(ROWS) {
             let rows = ROWS.min(last - first);
             let scores =
-                score::<ROWS, COLUMNS, M>(isa, &mut tile, self.logits, factors, first, rows);
+                score::<ROWS, COLUMNS, M>(isa, &mut tile.0, self.logits, factors, first, rows);
             self.sink.take(&scores, first);
         }
         last
@@ -104,20 +108,30 @@ impl Coins<'_> {
         let offsets: [i64; ROWS] = get(self.offsets, first);
         let mut states = [0; ROWS];
         // Most tiles are of one partition, which saves half of the multiplications.
-        if partitions
+        let others: u32 = partitions
             .iter()
-            .fold(0, |bits, partition| bits | (partition ^ partitions[0]))
-            == 0
-        {
+            .map(|partition| u32::from(*partition != partitions[0]))
+            .sum();
+        if others == 0 {
             states = [self.draws.state(partitions[0]); ROWS];
         } else {
             for row in 0..ROWS {
                 states[row] = self.draws.state(partitions[row]);
             }
         }
+        // The upper 24 bits of a draw bound it from both sides, exactly in f32, and nearly always settle the matter.
         let mut accepted = [false; ROWS];
+        let mut unsettled = 0;
         for row in 0..ROWS {
-            accepted[row] = unit(output(states[row], offsets[row])) < f64::from(propensities[row]);
+            let (at_least, below) = bounds(states[row], offsets[row]);
+            accepted[row] = below <= propensities[row];
+            unsettled += u32::from(accepted[row] != (at_least < propensities[row]));
+        }
+        if unsettled > 0 {
+            for row in 0..ROWS {
+                accepted[row] =
+                    unit(output(states[row], offsets[row])) < f64::from(propensities[row]);
+            }
         }
         accepted
     }

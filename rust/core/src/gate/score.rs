@@ -157,30 +157,42 @@ pub(super) fn score<const ROWS: usize, const COLUMNS: usize, M: Kind>(
     let classes = logits.classes;
     let mut peak = Peak::<ROWS>::new();
     let mut start = 0;
-    while start < classes {
-        let columns = COLUMNS.min(classes - start);
-        load(isa, tile, logits, first, rows, start, columns);
-        peak.update::<M>(&tile[..columns], start);
-        start += COLUMNS;
+    // A tile this narrow is only used where it holds every class (`scan`): known to the compiler, one pass and one part of
+    // the sums save a tenth of the time at K = 8.
+    if COLUMNS <= SUMMED {
+        load(isa, tile, logits, first, rows, 0, classes);
+        peak.update::<M>(&tile[..classes], 0);
+    } else {
+        while start < classes {
+            let columns = COLUMNS.min(classes - start);
+            load(isa, tile, logits, first, rows, start, columns);
+            peak.update::<M>(&tile[..columns], start);
+            start += COLUMNS;
+        }
     }
 
     let mut sum = Total::<ROWS>::ZERO;
     let mut weighted = Total::<ROWS>::ZERO;
-    start = 0;
-    while start < classes {
-        let columns = COLUMNS.min(classes - start);
-        if classes > COLUMNS {
-            load(isa, tile, logits, first, rows, start, columns);
-        }
-        for columns in tile[..columns].chunks(SUMMED) {
-            let (part, weighted_part) =
-                exponentials::<ROWS, M>(columns, &peak.largest, factors.sharpness);
-            sum.add(&part);
-            if M::NEEDS_ENTROPY {
-                weighted.add(&weighted_part);
+    if COLUMNS <= SUMMED {
+        (sum.high, weighted.high) =
+            exponentials::<ROWS, M>(&tile[..classes], &peak.largest, factors.sharpness);
+    } else {
+        start = 0;
+        while start < classes {
+            let columns = COLUMNS.min(classes - start);
+            if classes > COLUMNS {
+                load(isa, tile, logits, first, rows, start, columns);
             }
+            for columns in tile[..columns].chunks(SUMMED) {
+                let (part, weighted_part) =
+                    exponentials::<ROWS, M>(columns, &peak.largest, factors.sharpness);
+                sum.add(&part);
+                if M::NEEDS_ENTROPY {
+                    weighted.add(&weighted_part);
+                }
+            }
+            start += COLUMNS;
         }
-        start += COLUMNS;
     }
 
     let mut scores = Scores {

@@ -1,32 +1,20 @@
-"""The teacher behind any OpenAI-compatible endpoint: chat completions through the official SDK.
-
-The SDK's own retries are off and its exceptions are translated here and nowhere else. What concerns one call becomes an
-`Attempt` with a `fault`; what concerns every call (credentials, an unknown model) raises `TeacherError`.
-"""
+"""The teacher behind any OpenAI-compatible endpoint: chat completions."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
+import openai
 
 from askance.calls import Attempt, Charge, Fault, Spend
-from askance.errors import ConfigError, TeacherError
-from askance.teacher.headers import rate_limit_reset, retry_after_seconds
+from askance.teacher.headers import rate_limit_reset
+from askance.teacher.openai.endpoint import Endpoint
 from askance.teacher.prompt import Prompt
 from askance.teacher.wire import Reply, Usage
-
-try:
-    import openai
-    from openai._constants import DEFAULT_CONNECTION_LIMITS
-except ImportError as exc:
-    _msg = "the teacher `openai` needs the package openai; run: pip install 'askance[openai]'"
-    raise ConfigError(_msg) from exc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -38,16 +26,9 @@ if TYPE_CHECKING:
     from askance.records import Answer, Query
     from askance.rules.spend import Price
 
-_DEFAULT_BASE_URL = "https://api.openai.com/v1"
-
-_TRANSIENT = frozenset({408, 409})
 _SAMPLE_TEMPERATURE = 1.0
 # The most that the API gives.
 _ALTERNATIVES = 20
-
-# Settings of the request itself: when the server names one of these as the fault, every query would fail likewise.
-_OUR_PARAMETERS = ("model", "temperature", "response_format", "max_tokens", "max_completion_tokens")
-_LOGPROBS = re.compile(r"\b(top_)?log_?probs\b", re.IGNORECASE)
 
 
 class _Faulty(Exception):  # noqa: N818 - it never leaves this module
@@ -61,9 +42,7 @@ class _Faulty(Exception):  # noqa: N818 - it never leaves this module
 class OpenAITeacher:
     """Asks one or several documents a call; implements `protocols.Teacher`.
 
-    The key comes only from the environment variable `config.api_key_env` names; an endpoint other than OpenAI's own
-    may do without. Without a `price` only calls and tokens are counted. Raises `ConfigError` when the model, the key
-    or the endpoint is missing or malformed.
+    Without a `price` only calls and tokens are counted. Raises `ConfigError` like `Endpoint`.
     """
 
     def __init__(
@@ -76,24 +55,13 @@ class OpenAITeacher:
         environment: Mapping[str, str] = os.environ,
         now: Callable[[], float] = time.time,
     ) -> None:
-        if not config.model:
-            msg = "teacher.model is not set; name a model that the endpoint serves"
-            raise ConfigError(msg)
-        self._base_url = config.base_url or _DEFAULT_BASE_URL
-        parts = urlsplit(self._base_url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            msg = f"teacher.base_url {self._base_url!r} is no URL; write it like http://127.0.0.1:8000/v1"
-            raise ConfigError(msg)
-        key = environment.get(config.api_key_env, "").strip()
-        if not key and config.base_url is None:
-            msg = (
-                f"the environment variable {config.api_key_env} (teacher.api_key_env) holds no API key; export it, or "
-                "set teacher.base_url to an endpoint that needs none"
-            )
-            raise ConfigError(msg)
-        self._secret = key
-        self._api_key_env = config.api_key_env
-        self._model = config.model
+        self.endpoint = Endpoint(
+            config,
+            connections=config.concurrency * max(1, config.samples),
+            environment=environment,
+            now=now,
+        )
+        self._model = self.endpoint.model
         self._timeout_seconds = config.timeout_seconds
         self._concurrency = config.concurrency
         self._documents_per_call = config.documents_per_call
@@ -109,21 +77,9 @@ class OpenAITeacher:
             max_characters=config.max_document_characters,
             max_tokens=config.max_reply_tokens,
         )
-        self._now = now
         # Until the server has shown that it gives none.
         self._logprobs = config.confidence == "auto"
         self._ladder = config.confidence == "auto"
-        # OpenAI's newer models refuse `max_tokens`; most other servers know nothing else.
-        self._limit_key = "max_completion_tokens" if config.base_url is None else "max_tokens"
-        self._client = openai.AsyncOpenAI(
-            api_key=key or "none",
-            base_url=self._base_url,
-            timeout=config.timeout_seconds,
-            max_retries=0,
-            http_client=_http_client(
-                self._base_url, config.timeout_seconds, config.concurrency * max(1, config.samples)
-            ),
-        )
 
     @property
     def name(self) -> str:
@@ -140,6 +96,11 @@ class OpenAITeacher:
         """How many queries a call may be about."""
         return self._documents_per_call
 
+    @property
+    def key(self) -> str:
+        """The model and the prompt's digest."""
+        return f"{self._model} {self.prompt.digest}"
+
     def worst(self, queries: Sequence[Query]) -> Spend:
         """As many tokens as bytes, and the longest reply; times the samples."""
         request = self.prompt.request([query.text for query in queries], stated=True)
@@ -148,12 +109,12 @@ class OpenAITeacher:
         nanos = self._price.nanos(prompt, reply) if self._price else 0
         return Spend(times, times * (prompt + reply), times * nanos)
 
-    def expected(self, queries: Sequence[Query]) -> Charge:
+    def expected(self, queries: Sequence[Query]) -> tuple[Charge, ...]:
         """Four bytes a token, as English has it, and half of the longest reply; times the samples."""
         request = self.prompt.request([query.text for query in queries])
         times, prompt, reply = 1 + self._samples, request.most_prompt_tokens // 4, request.max_tokens // 2
         nanos = self._price.nanos(prompt, reply) if self._price else 0
-        return Charge(self._model, times, times * prompt, 0, times * reply, times * nanos)
+        return (Charge(self._model, times, times * prompt, 0, times * reply, times * nanos),)
 
     async def ask(self, queries: Sequence[Query]) -> Attempt:
         """One call, and as many again as `samples` says where the server gives no log-probabilities."""
@@ -163,7 +124,7 @@ class OpenAITeacher:
         except _Faulty as exc:
             return exc.attempt
         answers = self.prompt.answers(reply, len(texts))
-        charges = [self._charge(reply.usage)]
+        charges = [self.charge(reply.usage)]
         retry_after = rate_limit_reset(headers)
         if self._ladder and any(one.confidence_source == "stated" or one.confidence is None for one in answers):
             if any(one.error is None for one in answers):
@@ -177,9 +138,13 @@ class OpenAITeacher:
             retry_after_seconds=retry_after,
         )
 
+    async def audit(self, queries: Sequence[Query]) -> Attempt:
+        """Like `ask`."""
+        return await self.ask(queries)
+
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        await self.endpoint.client.close()
 
     async def _agreement(
         self, texts: list[str], answers: tuple[Answer, ...]
@@ -196,7 +161,7 @@ class OpenAITeacher:
                 raise outcome
             else:
                 votes.append(self.prompt.answers(outcome[0], len(texts)))
-                charges.append(self._charge(outcome[0].usage))
+                charges.append(self.charge(outcome[0].usage))
         return tuple(
             one
             if one.error is not None or not votes
@@ -209,7 +174,7 @@ class OpenAITeacher:
             for n, one in enumerate(answers)
         ), charges
 
-    def _charge(self, usage: Usage | None) -> Charge | None:
+    def charge(self, usage: Usage | None) -> Charge | None:
         """What a reply cost; None when the server does not say, so that the worst is assumed."""
         if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
             return None
@@ -217,16 +182,28 @@ class OpenAITeacher:
         nanos = self._price.nanos(prompt, completion, cached) if self._price else 0
         return Charge(self._model, 1, prompt, cached, completion, nanos)
 
+    def body(self, texts: Sequence[str]) -> dict[str, object]:
+        """The whole request about these documents, as the batch API wants it, log-probabilities among it."""
+        request = self.prompt.request(texts, stated=self._ladder and not self._logprobs)
+        body: dict[str, object] = {
+            "model": self._model,
+            "messages": request.messages,
+            "response_format": request.response_format,
+            "temperature": 0.0,
+            self.endpoint.limit_key: request.max_tokens,
+        }
+        return body | ({"logprobs": True, "top_logprobs": _ALTERNATIVES} if self._logprobs else {})
+
     async def _call(self, texts: Sequence[str], *, temperature: float) -> tuple[Reply, Mapping[str, str]]:
         asks_logprobs = self._logprobs and temperature == 0.0
         request = self.prompt.request(texts, stated=self._ladder and not self._logprobs and not self._samples)
-        extra: dict[str, object] = {self._limit_key: request.max_tokens}
+        extra: dict[str, object] = {self.endpoint.limit_key: request.max_tokens}
         if asks_logprobs:
             extra |= {"logprobs": True, "top_logprobs": _ALTERNATIVES}
         # The SDK's timeout is for each read; a server that trickles would never reach it.
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                response = await self._client.chat.completions.with_raw_response.create(
+                response = await self.endpoint.client.chat.completions.with_raw_response.create(
                     model=self._model,
                     messages=_messages(request.messages),
                     response_format=_response_format(request.response_format),
@@ -234,82 +211,27 @@ class OpenAITeacher:
                     extra_body=extra,
                 )
         except (TimeoutError, openai.APITimeoutError):
-            raise self._unknown(f"no answer within {self._timeout_seconds:g} s") from None
+            raise _unknown(f"no answer within {self._timeout_seconds:g} s") from None
         except openai.APIStatusError as exc:
-            if asks_logprobs and exc.status_code in (400, 422, 500) and self._is_about_logprobs(exc):
+            if asks_logprobs and self.endpoint.is_about_logprobs(exc):
                 self._logprobs = False
                 return await self._call(texts, temperature=temperature)
-            raise _Faulty(self._of_status(exc)) from exc
+            raise _Faulty(self.endpoint.of_status(exc)) from exc
         except openai.APIConnectionError as exc:
             why = str(exc.__cause__ or "") or type(exc.__cause__ or exc).__name__
-            raise self._unknown(f"the connection failed: {why}") from exc
+            raise _unknown(f"the connection failed: {why}") from exc
         except openai.OpenAIError as exc:
-            msg = f"the call failed: {self._said(exc)}"
+            msg = f"the call failed: {self.endpoint.said(exc)}"
             raise _Faulty(Attempt(fault=Fault.REJECTED, error=msg)) from exc
         try:
             return msgspec.json.decode(response.content, type=Reply), response.headers
         except (msgspec.DecodeError, UnicodeError) as exc:
-            raise self._unknown(f"the server's answer is no chat completion: {exc}") from exc
-
-    def _unknown(self, error: str) -> _Faulty:
-        """Perhaps the model has answered, and is paid for."""
-        return _Faulty(Attempt(fault=Fault.UNREACHABLE, error=error))
-
-    def _is_about_logprobs(self, exc: openai.APIStatusError) -> bool:
-        return bool(_LOGPROBS.search(exc.param or "") or _LOGPROBS.search(self._said(exc)))
-
-    def _of_status(self, exc: openai.APIStatusError) -> Attempt:
-        status, said = exc.status_code, self._said(exc)
-        remedy = self._remedy(exc)
-        if remedy is not None:
-            msg = f"{self._base_url} answered {status} for the model {self._model!r}: {said}; {remedy}"
-            raise TeacherError(msg) from exc
-        if status == 429:
-            fault = Fault.THROTTLED
-        elif status in _TRANSIENT or status >= 500:
-            fault = Fault.UNREACHABLE
-        else:
-            fault = Fault.REJECTED
-        after = retry_after_seconds(exc.response.headers, self._now)
-        return Attempt(
-            fault=fault,
-            error=f"the server answered {status}: {said}",
-            # Nobody bills a call that is answered by an error.
-            charges=(Charge(self._model, 1),),
-            retry_after_seconds=rate_limit_reset(exc.response.headers) if after is None else after,
-        )
-
-    def _remedy(self, exc: openai.APIStatusError) -> str | None:
-        """What to do about a fault that every query would meet; None for one that concerns this query alone."""
-        if exc.status_code == 401:
-            return f"put a valid API key into the environment variable {self._api_key_env}"
-        if exc.status_code == 403:
-            return f"use a key in {self._api_key_env} that may use this model, or choose another teacher.model"
-        if exc.status_code == 404:
-            return "check teacher.model, and whether teacher.base_url should end in /v1"
-        if exc.code == "insufficient_quota":
-            return f"add credit to the account behind {self._api_key_env}, or use another key"
-        if exc.status_code in (400, 422) and exc.param and exc.param.split(".")[0] in _OUR_PARAMETERS:
-            return f"it does not take {exc.param!r} as askance sends it: choose another teacher.model"
-        return None
-
-    def _said(self, exc: openai.OpenAIError) -> str:
-        """The server's words on one line, without the key should it repeat it."""
-        words = " ".join(str(exc).split())
-        if isinstance(exc, openai.APIStatusError):
-            words = words.removeprefix(f"Error code: {exc.status_code} - ")
-        if self._secret:
-            words = words.replace(self._secret, "***")
-        return words[:300]
+            raise _unknown(f"the server's answer is no chat completion: {exc}") from exc
 
 
-def _http_client(base_url: str, timeout_seconds: float, connections: int) -> openai.DefaultAsyncHttpxClient:
-    # The SDK's default keeps too few connections alive for many slots, and would open a new one for every other call.
-    # Its kind of limits is httpx's or httpx2's, by the SDK's version.
-    limits = type(DEFAULT_CONNECTION_LIMITS)(
-        max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30.0
-    )
-    return openai.DefaultAsyncHttpxClient(base_url=base_url, timeout=timeout_seconds, limits=limits)
+def _unknown(error: str) -> _Faulty:
+    """Perhaps the model has answered, and is paid for."""
+    return _Faulty(Attempt(fault=Fault.UNREACHABLE, error=error))
 
 
 def _messages(messages: list[dict[str, str]]) -> list[ChatCompletionMessageParam]:

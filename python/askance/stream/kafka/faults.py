@@ -1,0 +1,49 @@
+"""What goes wrong with a broker, the network or the group: what a new attempt mends, what it does not, and in words."""
+
+from __future__ import annotations
+
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    UnsupportedCodecError,
+)
+
+from askance.errors import StreamError
+from askance.stream.kafka.client import explained
+
+# What a client may throw when a broker, the network or the group's membership fails: aiokafka asserts its own state
+# transitions, which a transaction that failed half-way breaks.
+TROUBLE = (KafkaError, OSError, TimeoutError, AssertionError)
+_REMEDY = "check the brokers, the rights and kafka.* in `askance config show`"
+# What no second attempt mends, and what does.
+_FATAL: dict[type[BaseException], str] = {
+    **dict.fromkeys(
+        (
+            AuthenticationFailedError,
+            ClusterAuthorizationFailedError,
+            GroupAuthorizationFailedError,
+            SaslAuthenticationFailed,
+            TopicAuthorizationFailedError,
+            TransactionalIdAuthorizationFailed,
+        ),
+        _REMEDY,
+    ),
+    UnsupportedCodecError: "install the codecs: pip install 'askance[kafka]'",
+    MessageSizeTooLargeError: "raise max.message.bytes of the output topics above the documents' largest record",
+}
+
+
+def is_fatal(exc: BaseException) -> bool:
+    """Whether no second attempt would help."""
+    return type(exc) in _FATAL
+
+
+def translated(exc: BaseException, servers: str | None) -> StreamError:
+    """The error as askance's own, with the remedy."""
+    return StreamError(f"Kafka at {servers} cannot be used: {explained(exc)}; {_FATAL.get(type(exc), _REMEDY)}")
