@@ -39,8 +39,8 @@ def settings() -> str:
         "# Settings",
         "",
         "`askance init` writes them all to `askance.yaml`; the environment overrides the file, and flags override",
-        "both. A key on this page is written `--set KEY=VALUE` on the command line. Secrets are never settings: keys and",
-        "passwords are read from the environment alone.",
+        "both. A key on this page is written `--set KEY=VALUE` on the command line. Secrets are never settings: keys",
+        "and passwords are read from the environment alone.",
         "",
     ]
     default: Any = Config()
