@@ -269,8 +269,13 @@ class Ledger(Protocol):
     def tallies(self, *, shadow: bool = False) -> Sequence[Tally]:
         """What was counted of all documents, by block of offsets and version; or of those scored by a shadow."""
 
-    def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
-        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
+    def judged(
+        self, *, since: int = 0, newest: int | None = None, versions: Sequence[str] | None = None
+    ) -> Sequence[Judged]:
+        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first.
+
+        With `versions` only those that one of them has answered, or scored as a shadow.
+        """
 
     def labelled(self, newest: int | None = None) -> Sequence[Labelled]:
         """Every query with a valid label, or only the `newest` so many, in the order the labels came."""

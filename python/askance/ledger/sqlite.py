@@ -111,15 +111,22 @@ class SqliteLedger:
         with self._reading() as connection:
             return read_tallies(connection, shadow=shadow)
 
-    def judged(self, *, since: int = 0, newest: int | None = None) -> list[Judged]:
-        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
+    def judged(
+        self, *, since: int = 0, newest: int | None = None, versions: Sequence[str] | None = None
+    ) -> list[Judged]:
+        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first.
+
+        With `versions` only those that one of them has answered, or scored as a shadow.
+        """
+        these = ", ".join("?" * len(versions or ()))
+        chosen = "" if versions is None else f" AND (queries.version IN ({these}) OR shadow_version IN ({these}))"
         with self._reading() as connection:
             rows = connection.execute(
-                'SELECT topic, partition, "offset", document_id, predicted, version, propensity, queries.confidence,'
+                'SELECT topic, partition, "offset", document_id, predicted, version, propensity, queries.confidence,'  # noqa: S608 - marks only
                 " status, label, labels.likeness, threshold, shadow_version, shadow_predicted, shadow_confidence"
                 " FROM queries LEFT JOIN labels ON labels.query = queries.number"
-                ' WHERE "offset" >= ? ORDER BY queries.number DESC LIMIT ?',
-                (since, -1 if newest is None else newest),
+                f' WHERE "offset" >= ?{chosen} ORDER BY queries.number DESC LIMIT ?',
+                (since, *(versions or ()), *(versions or ()), -1 if newest is None else newest),
             ).fetchall()
         rows.reverse()
         return [Judged(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
