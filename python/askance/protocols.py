@@ -282,7 +282,7 @@ class Ledger(Protocol):
 
 
 class LedgerView(Ledger, Protocol):
-    """A ledger filled from the queries and labels topics; see `askance.ledger.view` for lanes."""
+    """A ledger filled from the queries, labels and tallies topics; see `askance.ledger.view` for lanes."""
 
     lanes: int
     owned: frozenset[int]
@@ -291,7 +291,11 @@ class LedgerView(Ledger, Protocol):
         """By (topic, partition): the next offset to read."""
 
     def ingest(
-        self, queries: Sequence[Query], settled: Sequence[Settled], offsets: Mapping[tuple[str, int], int]
+        self,
+        queries: Sequence[Query],
+        settled: Sequence[Settled],
+        offsets: Mapping[tuple[str, int], int],
+        counted: Sequence[Position] = (),
     ) -> None:
         """Store what the topics say and how far they were read, in one transaction; what is known already is left."""
 

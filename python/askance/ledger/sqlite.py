@@ -17,7 +17,7 @@ from askance.ledger import accounts, batches, people, reports, spending
 from askance.ledger.queries import add_queries, count_awaited, due_answers, stand
 from askance.ledger.reuse import Sieve
 from askance.ledger.schema import connect, transaction
-from askance.ledger.tallies import BLOCK, add_tallies, read_tallies
+from askance.ledger.tallies import BLOCK, advance, read_tallies
 from askance.records import Coordinates, Judged, LabelCounts, Labelled, Outcome, Progress
 
 if TYPE_CHECKING:
@@ -76,25 +76,7 @@ class SqliteLedger:
         with self._writing() as connection:
             add_queries(connection, queries)
             stand(connection, standings)
-            connection.executemany(
-                "INSERT INTO progress VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET"
-                " next_offset = excluded.next_offset, documents = documents + excluded.documents,"
-                " accepted = accepted + excluded.accepted, dead_letters = dead_letters + excluded.dead_letters,"
-                " bookmark = excluded.bookmark",
-                [
-                    (
-                        position.topic,
-                        position.partition,
-                        position.next_offset,
-                        position.documents,
-                        position.accepted,
-                        position.dead_letters,
-                        bookmark,
-                    )
-                    for position in positions
-                ],
-            )
-            add_tallies(connection, positions)
+            advance(connection, positions, bookmark)
 
     def due_answers(self, now: float, limit: int) -> list[tuple[Query, Label | None]]:
         """Of queries that a contract waits for: those that have ended, and held ones whose deadline (Unix) is past."""
