@@ -126,6 +126,9 @@ class KafkaConfig(Section):
     """Where accepted documents go."""
     labels: str = "askance.labels"
     """Where the teacher's labels go."""
+    tallies: str = "askance.tallies"
+    """Where `classify` writes what it counted of all its documents: a few numbers a batch and partition, which the
+    estimates, the guard and the contract rest on."""
     dead_letters: str = "askance.dead-letters"
     """Where records that could not be processed go."""
     delivery: Literal["at_least_once", "exactly_once"] = "exactly_once"
