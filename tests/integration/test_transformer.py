@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,6 +128,59 @@ def test_a_class_without_a_label_is_impossible(tmp_path: Path) -> None:
     manifest = train(spec(tmp_path, **tiny(tmp_path, epochs=2)))
     assert manifest.parity_error < 1e-4
     assert (load(tmp_path, manifest).logits(["cat", "salt", ""])[:, 1] < -9e4).all()
+
+
+def test_serving_it_takes_onnxruntime_and_tokenizers_alone(tmp_path: Path) -> None:
+    write(tmp_path, labelled(90))
+    manifest = train(spec(tmp_path, **tiny(tmp_path, epochs=1)))
+    program = """
+import sys
+from pathlib import Path
+
+FORBIDDEN = {"torch", "transformers", "optimum", "onnx", "sklearn", "scipy", "huggingface_hub", "safetensors"}
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in FORBIDDEN:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from askance.registry import DirectoryRegistry
+from askance.student import onnx
+
+registry = DirectoryRegistry(Path(sys.argv[1]), on_warning=sys.exit)
+manifest = registry.manifest(sys.argv[2])
+student = onnx.load(registry.verified(manifest.version), manifest)
+print(student.logits(["cat", ""]).tobytes().hex())
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "registry"), manifest.version]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.strip() == load(tmp_path, manifest).logits(["cat", ""]).tobytes().hex()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_learns_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    import torch
+
+    from askance.training import transformer
+
+    # No GPU here: the same path on the processor.
+    monkeypatch.setattr(transformer, "half_precision", lambda kind: getattr(torch, precision))
+    kinds = set()
+    exact = torch.nn.functional.linear
+
+    def watched(*arguments: Any) -> Any:
+        result = exact(*arguments)
+        kinds.add(result.dtype)
+        return result
+
+    monkeypatch.setattr(torch.nn.functional, "linear", watched)
+    given, rows, fresh = tiny(tmp_path)["transformer"], labelled(150), labelled(200, seed=5)
+    student = transformer.train(given, documents(rows), LABELS, seed=0)
+    assert kinds == {getattr(torch, precision), torch.float32}  # steps, and judging
+    assert accuracy(student.logits([row.text for row in fresh]), fresh) > 0.8
+    assert {tensor.dtype for tensor in student._model.parameters()} == {torch.float32}
 
 
 # What is refused.
