@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 import numpy as np
 import pytest
 
-from askance import registry as registries
 from askance.errors import DamagedVersionError, ParityError, TrainingError
+from askance.registry import directory as registries
 from askance.rules.split import is_held_out
 from askance.student import onnx
 from askance.student.slot import Slot
