@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from askance.errors import StreamError
 from askance.stream.kafka.client import connection, explained
-from askance.stream.kafka.faults import TROUBLE, is_fatal, translated
+from askance.stream.kafka.faults import TROUBLE, is_fatal, translated, unreadable
 from askance.stream.kafka.offsets import commit
 from askance.stream.kafka.produce import producer, stop
 from askance.stream.kafka.topics import partition_counts
@@ -180,6 +180,8 @@ class Membership:
             records = await self._fetched(max_records, max_wait_seconds)
             if not records:
                 await self._watchdog.check_lag(self.consumer)
+        except UnicodeDecodeError as exc:
+            raise await unreadable(self.consumer, exc) from exc
         except TROUBLE as exc:
             self.fail(exc)
             return nothing
