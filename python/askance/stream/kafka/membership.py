@@ -241,7 +241,7 @@ class Membership:
             self._ready.set()
 
     async def _fence(self, tp: TopicPartition) -> None:
-        client = producer(self._config, f"{self._group}-{tp.topic}-{tp.partition}")
+        client = producer(self._config, transactional_id(self._group, tp))
         self._producers[tp] = client
         await client.start()
 
@@ -295,6 +295,13 @@ class Membership:
             self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
         else:
             self._pause = _FIRST_PAUSE_SECONDS
+
+
+def transactional_id(group: str, tp: TopicPartition) -> str:
+    """Of one group and partition only: a topic's name holds no slash. With dashes the group `eu` of the topic `docs-in`
+    and the group `eu-docs` of the topic `in` would fence each other for ever.
+    """
+    return f"{group}/{tp.topic}/{tp.partition}"
 
 
 async def _within(seconds: float, *closing: Awaitable[None]) -> None:
