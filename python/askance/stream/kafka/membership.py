@@ -41,7 +41,7 @@ _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 10.0
 # A hung connection is no progress: closing is given up after so long, and the remains are left to the garbage.
 _CLOSE_SECONDS = 10.0
-_FETCH_BYTES = 8 * 1024 * 1024
+_FETCH_BYTES = 2 * 1024 * 1024
 
 
 class Poll(NamedTuple):
