@@ -19,6 +19,7 @@ from askance import assembly, teaching
 from askance.endpoint import serve
 from askance.errors import AskanceError
 from askance.health import Health
+from askance.ledger import SqliteLedger
 from askance.records import LabelCounts
 from askance.rules.estimate import estimate_window
 from askance.stream.local import LocalStream
@@ -311,9 +312,18 @@ class _Run:
         schedule = assembly.schedule(config, registry, now=time.monotonic())
         rollout = assembly.rollout(config, self._open_ledger("train"), registry, self._telemetry)
         guard = assembly.guard(config, self._open_ledger("train"), registry, self._telemetry, on_drift=schedule.hasten)
+        trainer = assembly.trainer(config, self._labels)
+        augmenter = None
+        if isinstance(ledger, SqliteLedger):
+            augmenter = teaching.augmenter(
+                config, self._labels, ledger, trainer, lambda version: assembly.load(registry, version)
+            )
+        if augmenter is not None:
+            self._stack.push_async_callback(augmenter.aclose)
         worker = TrainWorker(
+            augment=None if augmenter is None else augmenter.better,
             ledger=ledger,
-            trainer=assembly.trainer(config, self._labels),
+            trainer=trainer,
             registry=registry,
             schedule=schedule,
             telemetry=self._telemetry,

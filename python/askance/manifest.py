@@ -67,6 +67,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """File name to SHA-256."""
     dropped: int = 0
     """Of the labels to train on, those that `train.selection` left out."""
+    generated: int = 0
+    """Documents fitted on that the teacher wrote, besides the labels."""
     schema: int = 1
 
 

@@ -174,6 +174,17 @@ class DirectoryRegistry:
             newest = max(version, (pointer and pointer.newest) or "", key=_number)
             self._write_pointer(Pointer(version, history[-HISTORY:], newest))
 
+    def pass_over(self) -> None:
+        """No version that there is now waits for its promotion any more; without a champion nothing happens."""
+        names = self._names()
+        if not names:
+            return
+        with self._changing():
+            pointer = self._read_pointer()
+            if pointer is not None:
+                newest = max(names[-1], pointer.newest or pointer.version, key=_number)
+                self._write_pointer(msgspec.structs.replace(pointer, newest=newest))
+
     def directions(self) -> Directions:
         """What else the data plane is told; a file that is missing or damaged tells nothing."""
         try:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
     from askance.calls import Audit
     from askance.config import Config, TeacherConfig
-    from askance.protocols import BatchTeacher, Ledger, Teacher
+    from askance.protocols import AugmentationLedger, BatchTeacher, Ledger, Student, Teacher, Trainer
     from askance.rules.spend import Price
     from askance.telemetry import Telemetry
+    from askance.workers.augment import Augmenter
     from askance.workers.batch import BatchWorker
     from askance.workers.teach import TeachWorker
 
@@ -163,6 +164,45 @@ def teach_worker(
         audit_share=settings.audit_share if settings.kind == "openai" else 0.0,
         reuse=settings.reuse,
         alike=settings.near_duplicates,
+    )
+
+
+def augmenter(
+    config: Config,
+    label_set: tuple[str, ...],
+    ledger: AugmentationLedger,
+    trainer: Trainer,
+    load: Callable[[str], Student],
+) -> Augmenter | None:
+    """What has the teacher write documents after a training; None where the settings do not ask for it."""
+    from askance.rules.spend import NANOS
+    from askance.teacher.openai import OpenAITeacher
+    from askance.workers.augment import Augmenter, Plan
+
+    settings = config.train.augment
+    if not settings.enabled:
+        return None
+    if settings.money is not None and price(config, config.teacher.model) is None:
+        msg = f"train.augment.money needs the price of {config.teacher.model!r}, unknown so far; set it in spend.prices"
+        raise ConfigError(msg)
+    # Of a cascade it is the second teacher that writes and checks.
+    writer = OpenAITeacher(config.teacher, label_set, price=price(config, config.teacher.model))
+    return Augmenter(
+        ledger=ledger,
+        writer=writer,
+        trainer=trainer,
+        load=load,
+        labels=label_set,
+        plan=Plan(
+            rounds=settings.rounds,
+            patience=settings.patience,
+            classes=settings.classes,
+            documents=settings.documents,
+            document_tokens=settings.document_tokens,
+            limit=Limit(calls=settings.calls, nanos=None if settings.money is None else int(settings.money * NANOS)),
+            holdout_share=config.train.holdout_share,
+        ),
+        caps=caps(config),
     )
 
 

@@ -15,10 +15,11 @@ from askance.config.base import Section
 from askance.config.gate import BudgetConfig, ContractConfig, GateConfig
 from askance.config.kafka import KafkaConfig
 from askance.config.stream import MetricsConfig, SinkConfig, SourceConfig
-from askance.config.student import GuardConfig, SelectionConfig, StudentConfig, TrainConfig
+from askance.config.student import AugmentConfig, GuardConfig, SelectionConfig, StudentConfig, TrainConfig
 from askance.config.teacher import PriceConfig, SpendConfig, TeacherConfig
 
 __all__ = [
+    "AugmentConfig",
     "BudgetConfig",
     "Config",
     "ContractConfig",
@@ -72,6 +73,9 @@ class Config(Section):
             )
             raise ValueError(msg)
         _check_acquisition(self)
+        if self.train.augment.enabled and (self.teacher.kind != "openai" or self.kafka.bootstrap.servers is not None):
+            msg = "train.augment.enabled needs a teacher that can write, teacher.kind openai, and a local run: drop it"
+            raise ValueError(msg)
         if self.source.path == "-" and self.source.follow:
             msg = "source.follow needs a file: standard input is followed anyway; drop it"
             raise ValueError(msg)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from askance.calls import Reservation, TeacherState
 from askance.errors import LedgerError
-from askance.ledger import batches, people, reports, spending
+from askance.ledger import batches, generated, people, reports, spending
 from askance.ledger.queries import add_queries, count_awaited, due_answers, stand
 from askance.ledger.reuse import Sieve
 from askance.ledger.schema import connect, transaction
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from askance.calls import Audit, Batch, BatchStatus, Call, Order, Settlement, Spend, SpendRow
-    from askance.records import HumanAnswer, Label, Position, Query, Question, Taken, Tally
+    from askance.calls import Audit, Batch, BatchStatus, Call, Limit, Order, Settlement, Spend, SpendRow
+    from askance.records import Generated, HumanAnswer, Label, Position, Query, Question, Taken, Tally
 
 
 class SqliteLedger:
@@ -138,6 +138,12 @@ class SqliteLedger:
             number: int = connection.execute("INSERT INTO runs DEFAULT VALUES RETURNING number").fetchone()[0]
             return number
 
+    def latest_run(self) -> int:
+        """The number of the run that began last; a new one where there is none."""
+        with self._reading() as connection:
+            number = connection.execute("SELECT max(number) FROM runs").fetchone()[0]
+        return self.begin_run() if number is None else int(number)
+
     def reserve(self, order: Order, worst: Callable[[Sequence[Query]], Spend]) -> Reservation:
         """Take pending queries, oldest first, in calls counted at their worst, before anyone asks.
 
@@ -247,6 +253,45 @@ class SqliteLedger:
         with self._reading() as connection:
             row = connection.execute("SELECT state FROM teacher_state WHERE until > ?", (now,)).fetchone()
             return TeacherState(row[0]) if row else TeacherState.ASKING
+
+    def begin_call(self, order: Order, worst: Spend, limit: Limit, documents: int) -> tuple[int | None, str | None]:
+        """Reserve one call for the augmentation; its number, or which cap forbids it."""
+        with self._writing() as connection:
+            return generated.begin_call(connection, order, worst, limit, documents)
+
+    def keep_generated(
+        self, settlement: Settlement, texts: Sequence[str], *, wanted: str, round_: int, teacher: str
+    ) -> list[Generated]:
+        """Settle a call that wrote documents, and store those that are new, in one transaction."""
+        with self._writing() as connection:
+            spending.settle(connection, settlement)
+            return generated.keep(connection, settlement.call, texts, wanted=wanted, round_=round_, teacher=teacher)
+
+    def check_generated(self, settlement: Settlement, number: int, label: str | None, confidence: float | None) -> None:
+        """Settle a call that labelled a generated document, and write down what it said, in one transaction."""
+        with self._writing() as connection:
+            spending.settle(connection, settlement)
+            generated.check(connection, settlement.call, number, label, confidence)
+
+    def lose_augmentation(self) -> None:
+        """Give up the augmentation's calls of a process that died: they count at their worst."""
+        with self._writing() as connection:
+            spending.lose_calls(connection, generated.PURPOSE)
+
+    def discard_generated(self, after_round: int) -> int:
+        """Never train on what later rounds wrote; returns how many documents that is."""
+        with self._writing() as connection:
+            return generated.discard(connection, after_round)
+
+    def generated(self, status: str | None = None) -> list[Generated]:
+        """What the teacher wrote, all of it or of one status, oldest first."""
+        with self._reading() as connection:
+            return generated.read(connection, status)
+
+    def last_round(self) -> int:
+        """The last augmentation round that wrote anything, 0 before the first."""
+        with self._reading() as connection:
+            return generated.last_round(connection)
 
     def counts(self) -> LabelCounts:
         """How many queries stand where."""

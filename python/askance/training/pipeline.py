@@ -19,6 +19,7 @@ import numpy as np
 from askance.errors import RegistryError, TrainingError
 from askance.ledger import SqliteLedger
 from askance.manifest import Manifest, Verdict
+from askance.records import GENERATED_TOPIC, Coordinates, Labelled
 from askance.registry import DirectoryRegistry
 from askance.rules.split import is_held_out, text_uniform
 from askance.student import features, onnx
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from askance.records import Labelled
+    from askance.records import Generated
     from askance.training.spec import Spec
 
 KIND = "logistic"
@@ -48,12 +49,16 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
     """
     with closing(SqliteLedger(Path(spec.ledger))) as ledger:
         rows = ledger.labelled()
+        generated = ledger.generated("confirmed")
     registry = DirectoryRegistry(Path(spec.registry), on_warning=on_warning)
     training, held_out = split(rows, labels=spec.labels, share=spec.holdout_share)
-    _check_that_it_is_new(training, spec, registry)
+    augmented = _augmented(generated, spec)
+    _check_that_it_is_new([*training, *augmented], spec, registry)
     champion = registry.current()
     weights = _weights(training, spec, registry, champion)
-    fitted, temperature = _fit(training, spec, weights)
+    if weights is not None:
+        weights = np.concatenate([weights, np.ones(len(augmented))])
+    fitted, temperature = _fit([*training, *augmented], spec, weights)
     graph = export.to_onnx(fitted.linear(), bits=spec.featurizer.bits)
     draft = Manifest(
         version="the challenger",
@@ -66,7 +71,8 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
         parent=champion,
         trained_on=len(training),
         held_out=len(held_out),
-        training_digest=_digest(training, spec),
+        training_digest=_digest([*training, *augmented], spec),
+        generated=len(augmented),
         dropped=0 if weights is None else int((weights == 0.0).sum()),
         parity_error=0.0,
         agreement=None,
@@ -122,6 +128,15 @@ def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: Di
     if learnt == (_digest(training, spec), spec.labels, spec.featurizer) and registry.is_whole(newest.version):
         msg = f"{newest.version} was trained on the very same {len(training):,} labels; nothing new was learnt"
         raise TrainingError(msg)
+
+
+def _augmented(generated: Sequence[Generated], spec: Spec) -> list[Labelled]:
+    """What the teacher wrote and confirmed, as rows to train on; a text that would be held out is not among them."""
+    return [
+        Labelled(Coordinates(GENERATED_TOPIC, 0, one.number), one.text, one.wanted, None, None, 1.0, None)
+        for one in generated
+        if one.wanted in spec.labels and not is_held_out(one.text, spec.holdout_share)
+    ]
 
 
 def _weights(
