@@ -280,6 +280,7 @@ def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
         ledger=str(ledger_path(config, "train")),
         registry=str(_registry_path(config)),
         labels=label_set,
+        kind=config.student.kind,
         featurizer=_featurizer(config),
         holdout_share=config.train.holdout_share,
         promote=config.train.promote,

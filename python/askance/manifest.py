@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -13,6 +15,10 @@ class Estimate(msgspec.Struct, frozen=True):
     high: float
     documents: int
     effective: float
+
+
+Features = Literal["hashed", "encoder", "tokens"]
+"""Hashed n-grams, a frozen encoder's sentence vectors, or a transformer's tokens."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -69,6 +75,8 @@ class Manifest(msgspec.Struct, frozen=True):
     """Of the labels to train on, those that `train.selection` left out."""
     generated: int = 0
     """Documents fitted on that the teacher wrote, besides the labels."""
+    features: Features = "hashed"
+    """What the graph takes."""
     schema: int = 1
 
 

@@ -65,6 +65,38 @@ def test_the_next_day_goes_on_with_the_same_student_and_dead_letters(folder: Pat
     assert dead == ["second", "documents"]
 
 
+def test_students_of_another_kind_take_over_and_are_served_without_what_trained_them(folder: Path) -> None:
+    assert run(folder, "--rate", "0", "--set", "student.kind=svm").returncode == 0
+    write(folder / "second.jsonl", range(900, 1300))
+    second = run(folder, "--rate", "0", "--set", "student.kind=lda", name="second.jsonl", output="second-out.jsonl")
+    assert second.returncode == 0, second.stderr
+    listed = subprocess.run(
+        [*COMMAND, "models", "list", "--json"], cwd=folder, capture_output=True, text=True, timeout=60, check=True
+    )
+    versions = {one["version"]: one for one in json.loads(listed.stdout)}
+    kinds = [one["student"] for one in versions.values()]
+    assert kinds[0] == "svm"
+    assert kinds[-1] == "lda"
+    # The SVM goes on answering until the other has been trained.
+    by = [json.loads(line)["version"] for line in (folder / "second-out.jsonl").read_bytes().splitlines()]
+    assert versions[by[0]]["student"] == "svm"
+
+    # The LDA answers alone, in a process that has loaded nothing which trains.
+    script = f"import sys\ntry:\n    {COMMAND[2]}\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    write(folder / "third.jsonl", range(1300, 1320))
+    newest = next(one["version"] for one in reversed(versions.values()) if one["student"] == "lda")
+    promote = [*COMMAND, "models", "promote", newest]
+    subprocess.run(promote, cwd=folder, capture_output=True, timeout=60, check=True)
+    command = [sys.executable, "-c", script, "classify", "--input", "third.jsonl", "--output", "third-out.jsonl"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    loaded = {module.partition(".")[0] for module in done.stderr.split()}
+    assert "onnxruntime" in loaded
+    assert not loaded & {"torch", "transformers", "optimum", "sklearn", "scipy", "onnx", "joblib", "huggingface_hub"}
+    predictions = [json.loads(line) for line in (folder / "third-out.jsonl").read_bytes().splitlines()]
+    assert [one["version"] for one in predictions] == [newest] * 20
+    assert [one["label"] for one in predictions] == ["fruit", "metal"] * 10
+
+
 @pytest.mark.parametrize("mistake", [["--set", "teacher.replay_field=nope"], ["--replay-file", "nowhere.jsonl"]])
 def test_a_mistake_is_one_line_and_leaves_nothing_behind(folder: Path, mistake: list[str]) -> None:
     done = run(folder, *mistake)

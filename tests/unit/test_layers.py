@@ -35,8 +35,8 @@ NAMING = {"assembly", "teaching", "app", "replaying", "deadletters"}
 EVERYWHERE = frozenset({"msgspec", "numpy"})
 HOMES = {
     "aiokafka": {"stream.kafka"},
-    "onnx": {"training.export"},
-    "onnxruntime": {"student.onnx"},
+    "onnx": {"training.graph"},
+    "onnxruntime": {"student.session"},
     "openai": {"teacher.openai"},
     "prometheus_client": {"telemetry"},
     "pydantic": {"config", "keys", "settings", "cli.config"},
@@ -224,7 +224,7 @@ def test_a_wrong_import_is_found(tmp_path: Path, path: str, line: str, says: str
         ("records.py", "if TYPE_CHECKING:\n    from askance.protocols import Sink"),
         ("training/job.py", "from askance.student.features import transform"),
         ("training/job.py", "from askance.ledger import SqliteLedger"),
-        ("student/onnx.py", "from askance.student.features import transform\nimport onnxruntime"),
+        ("student/session.py", "from askance.student.features import transform\nimport onnxruntime"),
         ("teacher/openai.py", "from .prompt import messages\nfrom openai import AsyncOpenAI"),
         ("app.py", "from askance.student import onnx"),
         ("cli/run.py", "from askance import app, settings\nimport json"),

@@ -12,8 +12,9 @@ from askance.config.base import Positive, Section, Share
 class StudentConfig(Section):
     """The model that answers."""
 
-    kind: Literal["logistic"] = "logistic"
-    """The student family."""
+    kind: Literal["logistic", "svm", "lda", "rf", "gbdt"] = "logistic"
+    """The student family: multinomial logistic regression, a linear support vector machine, linear discriminant
+    analysis, a random forest, gradient-boosted trees. The last three take a truncated SVD of the hashed features."""
     bits: Annotated[int, Field(ge=8, le=24)] = 18
     """Features are hashed to 2^bits buckets."""
     ngram_max: Annotated[int, Field(ge=1, le=5)] = 2

@@ -10,13 +10,13 @@ import hashlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
 
 from askance._kernel import HashedFeaturizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from askance.manifest import FeaturizerConfig
@@ -80,3 +80,19 @@ def rectangles(featurizer: HashedFeaturizer, texts: list[str], *, max_cells: int
         for start in range(0, len(rows), height):
             cut = slice(start, start + height)
             yield Rectangle(rows[cut], ids[cut], weights[cut])
+
+
+def cut(features: Features, *, max_cells: int) -> Iterator[Rectangle]:
+    """`rectangles` of features that are at hand already, to the bit."""
+    lengths = np.diff(features.indptr)
+    # One cell more, which stands for what a document does not have.
+    indices, values = np.append(features.indices, np.int32(0)), np.append(features.values, np.float32(0.0))
+    widths = np.array([max(16, 1 << max(0, int(length) - 1).bit_length()) for length in lengths], dtype=np.int64)
+    for width in np.unique(widths).tolist():
+        rows = np.flatnonzero(widths == width)
+        height = max(1, max_cells // width)
+        for start in range(0, len(rows), height):
+            chosen = rows[start : start + height]
+            inside = np.arange(width) < lengths[chosen, None]
+            places = np.where(inside, features.indptr[chosen, None] + np.arange(width), -1)
+            yield Rectangle(chosen, indices[places], values[places])

@@ -1,34 +1,33 @@
-"""A version on disk, loaded: the ONNX graph that answers.
+"""A version on disk, loaded and checked: the ONNX graph that answers.
 
-This module is the one home of onnxruntime in a `classify` worker. What a damaged file makes onnxruntime say is
-translated here into one line that names the file and the remedy.
+What a damaged file makes others say is translated here into one line that names the file and the remedy.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
 
 from askance.errors import DamagedVersionError
 from askance.manifest import ParityDocument
 from askance.student import features
+from askance.student.session import GRAPH, REMEDY, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from askance.manifest import Manifest
+    from askance.student.session import Session
 
-GRAPH = "student.onnx"
 PARITY = "parity.json"
 
 MAX_CELLS = 4_000_000
-"""Cells of the widest intermediate array, n * L * K float32: 16 MB, whatever the batch."""
+"""Cells of the widest intermediate array, n * L * (numbers a feature) float32: 16 MB, whatever the batch."""
 
 TOLERANCE = 1e-4
 """How far a logit may be from `parity.json`, relative to its size above 1: other CPUs add up in another order."""
@@ -36,27 +35,31 @@ TOLERANCE = 1e-4
 LARGEST_TEMPERATURE = 1e3
 """Calibration stays far below; above it every document would be of uncertainty 1."""
 
-REMEDY = "go back with `askance models rollback`, or delete the version's folder and train again"
-
 
 class OnnxStudent:
     """A version in memory; implements `askance.protocols.Student`. Build it with `load`."""
 
-    def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, manifest: Manifest, session: Session) -> None:
         self.version = manifest.version
         self.labels = manifest.labels
         self.temperature = manifest.temperature
         self._featurizer = features.build(manifest.featurizer)
         self._session = session
-        self._max_cells = MAX_CELLS // len(manifest.labels)
+        # A linear graph gathers a number a class, others what their metadata say.
+        self._max_cells = MAX_CELLS // max(len(manifest.labels), session.row_width)
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, K) float32 logits, C-contiguous; a document's row does not depend on the other documents."""
         logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
         cut = features.rectangles(self._featurizer, list(texts), max_cells=self._max_cells)
         for rows, ids, weights in cut:
-            (logits[rows],) = self._session.run(["logits"], {"ids": ids, "weights": weights})
+            logits[rows] = self._session.run("logits", {"ids": ids, "weights": weights})
         return logits
+
+
+def assemble(manifest: Manifest, files: Mapping[str, bytes]) -> OnnxStudent:
+    """The version that these files would be, in memory and unchecked."""
+    return OnnxStudent(manifest, open_session(files[GRAPH]))
 
 
 def load(folder: Path, manifest: Manifest) -> OnnxStudent:
@@ -86,27 +89,8 @@ def load(folder: Path, manifest: Manifest) -> OnnxStudent:
     return student
 
 
-def open_session(source: Path | bytes) -> onnxruntime.InferenceSession:
-    """A single-threaded session on a graph in a file, or in memory."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = 4  # Fatal: what is wrong is raised, and told once.
-    try:
-        return onnxruntime.InferenceSession(
-            source if isinstance(source, bytes) else str(source), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as exc:
-        name = GRAPH if isinstance(source, bytes) else source
-        reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
-        msg = f"{name}: not a graph that onnxruntime {onnxruntime.__version__} can load ({reason}); {REMEDY}"
-        raise DamagedVersionError(msg) from exc
-
-
-def _check_graph(path: Path, session: onnxruntime.InferenceSession, manifest: Manifest) -> None:
-    inputs = [value.name for value in session.get_inputs()]
-    outputs: dict[str, Any] = {value.name: value.shape for value in session.get_outputs()}
+def _check_graph(path: Path, session: Session, manifest: Manifest) -> None:
+    inputs, outputs = session.inputs, session.outputs
     if inputs != ["ids", "weights"] or "logits" not in outputs:
         msg = f"{path}: the graph takes {inputs} and gives {list(outputs)}, not ids, weights -> logits; {REMEDY}"
         raise DamagedVersionError(msg)

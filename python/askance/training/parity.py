@@ -1,6 +1,6 @@
 """The exported student has to answer like the one that was trained.
 
-Owns the invariant that a version whose probabilities differ from scikit-learn's is never published.
+Owns the invariant that a version whose probabilities differ from the trained student's is never published.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from askance.errors import ParityError
 from askance.manifest import ParityDocument
 from askance.rules.split import text_uniform
-from askance.training.logistic import tempered
+from askance.training.calibration import tempered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from askance.protocols import Student
-    from askance.student.features import Features
-    from askance.training.logistic import Logistic
+    from askance.training.fitting import Trained
 
 KEPT = 8
 """Parity documents of a version, besides the empty one."""
@@ -30,25 +29,23 @@ LONGEST = 1_000
 """Characters of a parity document; a longer text is not chosen."""
 
 
-def check_parity(
-    trained: Logistic, exported: Student, texts: Sequence[str], features: Features, *, tolerance: float
-) -> float:
+def check_parity(trained: Trained, exported: Student, texts: Sequence[str], *, tolerance: float) -> float:
     """The largest difference between a probability of the exported and of the trained student.
 
-    Compared are `predict_proba` with the exported student's softmax, and both at the version's temperature, which is
-    what the gate sees. Raises `ParityError` with the worst document when the difference exceeds `tolerance`, or is
-    not a number.
+    Compared are the probabilities that the training library itself gives with the exported student's softmax, and both
+    at the version's temperature, which is what the gate sees. Raises `ParityError` with the worst document when the
+    difference exceeds `tolerance`, or is not a number.
     """
     logits = exported.logits(texts)
-    plain = np.abs(tempered(logits, 1.0) - trained.probabilities(features))
-    served = np.abs(tempered(logits, exported.temperature) - tempered(trained.logits(features), exported.temperature))
+    plain = np.abs(tempered(logits, 1.0) - trained.probabilities(texts))
+    served = np.abs(tempered(logits, exported.temperature) - tempered(trained.logits(texts), exported.temperature))
     differences = np.nan_to_num(np.maximum(plain, served), nan=np.inf)
     worst, column = divmod(int(differences.argmax()), differences.shape[1])
     largest = float(differences[worst, column])
     if largest > tolerance:
         msg = (
             f"no version was published: the exported student's probability of {exported.labels[column]!r} for the "
-            f"document {texts[worst][:80]!r} differs from scikit-learn's by {largest:.2g}, more than {tolerance:g}"
+            f"document {texts[worst][:80]!r} differs from the trained one's by {largest:.2g}, more than {tolerance:g}"
         )
         raise ParityError(msg)
     return largest

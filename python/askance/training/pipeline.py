@@ -21,10 +21,9 @@ from askance.ledger import SqliteLedger
 from askance.manifest import Manifest, Verdict
 from askance.records import GENERATED_TOPIC, Coordinates, Labelled
 from askance.registry import DirectoryRegistry
-from askance.rules.split import is_held_out, text_uniform
+from askance.rules.split import is_held_out
 from askance.student import features, onnx
-from askance.training import evaluation, export, logistic, parity
-from askance.training.calibration import fit_temperature
+from askance.training import evaluation, fitting, parity
 from askance.training.selecting import weights_of
 
 if TYPE_CHECKING:
@@ -34,11 +33,6 @@ if TYPE_CHECKING:
 
     from askance.records import Generated
     from askance.training.spec import Spec
-
-KIND = "logistic"
-
-INNER_SHARE = 0.2
-"""Part of the training rows that calibrates the temperature of a student fitted on the others."""
 
 
 def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> Manifest:
@@ -56,22 +50,22 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
     _check_that_it_is_new([*training, *augmented], spec, registry)
     champion = registry.current()
     weights = _weights(training, spec, registry, champion)
+    learnt = [*training, *augmented]
     if weights is not None:
         weights = np.concatenate([weights, np.ones(len(augmented))])
-    fitted, temperature = _fit([*training, *augmented], spec, weights)
-    graph = export.to_onnx(fitted.linear(), bits=spec.featurizer.bits)
+    trained = fitting.fit(spec, [row.text for row in learnt], [row.label for row in learnt], weights)
     draft = Manifest(
         version="the challenger",
         created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        student=KIND,
+        student=spec.kind,
         labels=spec.labels,
-        temperature=temperature,
+        temperature=trained.temperature,
         featurizer=spec.featurizer,
         featurizer_digest=features.digest(spec.featurizer),
         parent=champion,
         trained_on=len(training),
         held_out=len(held_out),
-        training_digest=_digest([*training, *augmented], spec),
+        training_digest=_digest(learnt, spec),
         generated=len(augmented),
         dropped=0 if weights is None else int((weights == 0.0).sum()),
         parity_error=0.0,
@@ -79,15 +73,11 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
         verdict=Verdict(promoted=False, why="not judged yet"),
         files={},
     )
-    challenger = onnx.OnnxStudent(draft, onnx.open_session(graph))
+    challenger = onnx.assemble(draft, trained.files)
     texts = [row.text for row in held_out or training]
-    parity_error = parity.check_parity(
-        fitted, challenger, texts, _features(texts, spec), tolerance=spec.parity_tolerance
-    )
-    files = {
-        onnx.GRAPH: graph,
-        onnx.PARITY: msgspec.json.encode(parity.parity_documents(challenger, texts)),
-    }
+    parity_error = parity.check_parity(trained, challenger, texts, tolerance=spec.parity_tolerance)
+    documents = parity.parity_documents(challenger, texts)
+    files = {**trained.files, onnx.PARITY: msgspec.json.encode(documents)}
     verdict = _judge(challenger, champion, registry, held_out, spec)
     estimate = evaluation.agreement(challenger, held_out)
 
@@ -124,8 +114,9 @@ def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: Di
     if not versions:
         return
     newest = versions[-1]
-    learnt = (newest.training_digest, newest.labels, newest.featurizer)
-    if learnt == (_digest(training, spec), spec.labels, spec.featurizer) and registry.is_whole(newest.version):
+    learnt = (newest.training_digest, newest.student, newest.labels, newest.featurizer)
+    same = (_digest(training, spec), spec.kind, spec.labels, spec.featurizer)
+    if learnt == same and registry.is_whole(newest.version):
         msg = f"{newest.version} was trained on the very same {len(training):,} labels; nothing new was learnt"
         raise TrainingError(msg)
 
@@ -154,40 +145,6 @@ def _weights(
     )
 
 
-def _fit(
-    training: Sequence[Labelled], spec: Spec, weights: NDArray[np.float64] | None
-) -> tuple[logistic.Logistic, float]:
-    """The student fitted on all rows that count, and the temperature found with one that was fitted on most of them.
-
-    The temperature is judged by rows of weight 0 too: they are of the stream that it is for.
-    """
-    place = {label: index for index, label in enumerate(spec.labels)}
-    targets = np.array([place[row.label] for row in training], dtype=np.int64)
-    texts = [row.text for row in training]
-
-    def fit(rows: NDArray[np.int64]) -> logistic.Logistic:
-        if weights is not None:
-            rows = rows[weights[rows] > 0.0]
-        return logistic.fit(
-            _features([texts[row] for row in rows], spec),
-            targets[rows],
-            classes=len(spec.labels),
-            seed=spec.seed,
-            weights=None if weights is None else weights[rows],
-        )
-
-    everything = fit(np.arange(len(texts)))
-    purpose = f"inner-{spec.seed}"
-    inner = np.array([text_uniform(text, purpose=purpose) < INNER_SHARE for text in texts])
-    outer = ~inner if weights is None else ~inner & (weights > 0.0)
-    if len(np.unique(targets[outer])) < 2:
-        return everything, 1.0
-    # A class that only the inner part has is impossible for that student, at any temperature.
-    judged = np.flatnonzero(inner & np.isin(targets, targets[outer]))
-    logits = fit(np.flatnonzero(~inner)).logits(_features([texts[row] for row in judged], spec))
-    return everything, fit_temperature(logits, targets[judged])
-
-
 def _judge(
     challenger: onnx.OnnxStudent,
     champion: str | None,
@@ -202,10 +159,6 @@ def _judge(
     except RegistryError as exc:
         return Verdict(promoted=True, why=f"the champion cannot be used: {exc}", champion=champion)
     return evaluation.judge(challenger, student, held_out, rule=spec.promote, margin=spec.not_worse_by)
-
-
-def _features(texts: list[str], spec: Spec) -> features.Features:
-    return features.Features(*features.build(spec.featurizer).transform(texts))
 
 
 def _digest(training: Sequence[Labelled], spec: Spec) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from askance.manifest import FeaturizerConfig
 from askance.rules.gate import Measure  # noqa: TC001 - msgspec resolves it at run time
 from askance.rules.promotion import PromotionRule  # noqa: TC001 - as above
 from askance.rules.selection import SelectionRule  # noqa: TC001 - as above
+
+Family = Literal["logistic", "svm", "lda", "rf", "gbdt"]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +23,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the registry."""
     labels: tuple[str, ...]
     """The label set, in the order of the logits' columns."""
+    kind: Family = "logistic"
+    """The student family."""
     featurizer: FeaturizerConfig = FeaturizerConfig()
     holdout_share: float = 0.2
     promote: PromotionRule = "unless_worse"
