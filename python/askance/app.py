@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -109,7 +110,7 @@ class _Run:
             for worker in sorted(assembly.alone(self._config, self._workers)):
                 self._stack.enter_context(assembly.exclusive(self._config, worker))
             registry = assembly.registry(self._config)
-            await asyncio.to_thread(self._warn_of_other_labels, registry)
+            await asyncio.to_thread(teaching.warn_of_other_labels, self._labels, registry)
             ledger = self._ledger_to_observe()
             observer = Observer(
                 ledger=ledger,
@@ -133,18 +134,6 @@ class _Run:
         while True:
             self._health.beat("event loop", within_seconds=_HUNG_SECONDS)
             await asyncio.sleep(_BEAT_SECONDS)
-
-    def _warn_of_other_labels(self, registry: Registry) -> None:
-        """The live version answers with its own labels until one is trained on those of the settings."""
-        live = registry.current() if self._labels else None
-        if live is None:
-            return
-        known, wanted = set(registry.manifest(live).labels), set(self._labels)
-        changes = [f"does not know {label!r}" for label in sorted(wanted - known)]
-        changes += [f"still answers {label!r}" for label in sorted(known - wanted)]
-        if changes:
-            shown = ", ".join(changes[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
-            _logger.warning("the live version %s has another label set than the settings: it %s", live, shown)
 
     def _ledger_to_observe(self) -> Ledger | None:
         if not assembly.on_kafka(self._config):
@@ -189,6 +178,9 @@ class _Run:
             classify = await self._classify(registry, observer) if "classify" in self._workers else None
             teach = await self._teach(background) if "teach" in self._workers else None
             train, looks = self._train(registry, background) if "train" in self._workers else (None, ())
+            # What stands by now stays: full collections must not go through it again and again, on the event loop too.
+            gc.collect()
+            gc.freeze()
             background.append(asyncio.create_task(observer.run()))
             if not self._stop.is_set():
                 self._health.ready("process")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from contextlib import ExitStack
 from itertools import islice
@@ -17,7 +18,7 @@ from askance.records import Coordinates, Query, Record
 from askance.rules.spend import money
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from askance.config import Config
     from askance.records import Document
@@ -67,9 +68,10 @@ def forecast(config: Config) -> Forecast:
     Expected are four bytes a token and the usual reply; at worst every byte is a token and the reply as long as it may
     be. A failed call that is made again is in neither. Raises `UsageError` when the source has no documents.
     """
-    documents = _documents(config)
+    documents = assembly.decoder(config).decode(_records(config))[0]
     if not documents:
-        msg = f"there is no document to look at in {config.source.path}; name a file with --input"
+        what = "put some there" if assembly.on_kafka(config) else "name a file with --input"
+        msg = f"there is no document to look at in {_source(config)}; {what}"
         raise UsageError(msg)
     teacher = teaching.make_teacher(config, teaching.labels(config), forecasting=True)
     size = teacher.documents_per_call
@@ -84,7 +86,7 @@ def forecast(config: Config) -> Forecast:
     has_price = config.teacher.kind != "openai" or all(teaching.price(config, model) for model in models)
     whole = _sum(teacher.name, expected)
     return Forecast(
-        source="standard input" if config.source.path == "-" else config.source.path,
+        source=_source(config),
         sampled=len(queries),
         queries=asked,
         share_is_known=known,
@@ -98,7 +100,16 @@ def forecast(config: Config) -> Forecast:
     )
 
 
-def _documents(config: Config) -> list[Document]:
+def _source(config: Config) -> str:
+    if assembly.on_kafka(config):
+        return f"Kafka: {', '.join(config.kafka.documents)}"
+    return "standard input" if config.source.path == "-" else config.source.path
+
+
+def _records(config: Config) -> Sequence[Record]:
+    """The source's first records, as many as are looked at."""
+    if assembly.on_kafka(config):
+        return asyncio.run(_from_topics(config))
     with ExitStack() as stack:
         if config.source.path == "-":
             lines: Iterable[bytes] = sys.stdin.buffer
@@ -108,11 +119,18 @@ def _documents(config: Config) -> list[Document]:
             except OSError as exc:
                 msg = f"cannot read {config.source.path}: {exc.strerror}; name a file of documents with --input"
                 raise UsageError(msg) from exc
-        records = [
+        return [
             Record(Coordinates("forecast", 0, offset), line.rstrip(b"\r\n"))
             for offset, line in enumerate(islice(lines, SAMPLE))
         ]
-    return assembly.decoder(config).decode(records)[0]
+
+
+async def _from_topics(config: Config) -> Sequence[Record]:
+    # In no consumer group: nothing is committed, and no worker's partitions move.
+    from askance.stream.kafka.ranges import Bound, TopicRange
+
+    async with TopicRange(config.kafka, config.kafka.documents, Bound(offset=0), Bound()) as stretch:
+        return await stretch.fetch(max_records=SAMPLE, max_wait_seconds=0.0) or []
 
 
 def _query(document: Document) -> Query:

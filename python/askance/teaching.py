@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from askance.calls import Audit
     from askance.config import Config, TeacherConfig
-    from askance.protocols import AugmentationLedger, BatchTeacher, Ledger, Student, Teacher, Trainer
+    from askance.protocols import AugmentationLedger, BatchTeacher, Ledger, Registry, Student, Teacher, Trainer
     from askance.rules.spend import Price
     from askance.telemetry import Telemetry
     from askance.workers.augment import Augmenter
@@ -40,6 +40,19 @@ def labels(config: Config) -> tuple[str, ...]:
         msg = "the label set is unknown; name the labels with teacher.labels (--labels) or --labels-from-field"
         raise ConfigError(msg)
     return distinct_values(_recorded_path(config), field)
+
+
+def warn_of_other_labels(label_set: Sequence[str], registry: Registry) -> None:
+    """Say so when the live version knows another label set: it answers with its own until one is trained on this."""
+    live = registry.current() if label_set else None
+    if live is None:
+        return
+    known, wanted = set(registry.manifest(live).labels), set(label_set)
+    changes = [f"does not know {label!r}" for label in sorted(wanted - known)]
+    changes += [f"still answers {label!r}" for label in sorted(known - wanted)]
+    if changes:
+        shown = ", ".join(changes[:5]) + (f" and {len(changes) - 5} more" if len(changes) > 5 else "")
+        _logger.warning("the live version %s has another label set than the settings: it %s", live, shown)
 
 
 def make_teacher(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
-from tests.kafka.broker import free_ports
 
 from askance.config import KafkaConfig
 from askance.health import Health
@@ -19,6 +18,7 @@ from askance.stream.kafka.documents import KafkaStream
 from askance.stream.kafka.membership import Membership
 from askance.stream.kafka.produce import Outgoing, producer, send
 from askance.telemetry import Telemetry
+from deploy.kafka.broker import free_ports
 from tests.kafka.checks import check
 from tests.kafka.conftest import cluster_or_skip
 from tests.kafka.fleet import Fleet

@@ -29,7 +29,7 @@ BASES = (ROOT, ROOT / "python" / "askance", ROOT / "docs")
 ELSEWHERE = {
     *("askance.yaml", "askance-report.html", "askance-state", "predictions.jsonl", "dead-letters.jsonl"),
     *("documents.jsonl", "tickets.jsonl", "labels.txt", "ledger.db", "registry/", "student.onnx", "manifest.json"),
-    *(".venv", "target", ".venv/bin/activate"),
+    *(".venv", "target", ".venv/bin/activate", "benchmarks/output/labels"),
 }
 SUFFIXES = "py pyi rs md toml txt yaml yml json jsonl html svg sql db onnx".split()  # noqa: SIM905 - reads better
 

@@ -1,7 +1,6 @@
 """The gate: named presets, what is recorded, and misuse."""
 
 import numpy as np
-import pytest
 
 from askance import _kernel
 from askance.records import Coordinates
@@ -45,7 +44,17 @@ def test_the_recorded_propensity_is_the_one_the_draw_was_compared_with() -> None
     assert blind.propensities[0] == np.float32(0.01 + 0.99 * 0.7)
 
 
-def test_a_batch_of_two_topics_is_misuse() -> None:
-    mixed = [Coordinates("a", 0, 0), Coordinates("b", 0, 0)]
-    with pytest.raises(ValueError, match="one topic"):
-        Gate().draw(CLOSED, mixed)
+def test_every_record_of_a_batch_of_two_topics_tosses_the_coin_of_its_own() -> None:
+    mixed = [Coordinates("a" if number % 3 else "b", 0, number) for number in range(600)]
+    logits, gate, opening = LOGITS[:600], Gate(seed=4), Opening(floor=0.1, scale=0.5)
+    together = gate.decide(logits, temperature=1.0, opening=opening, coordinates=mixed)
+    blind = gate.draw(opening, mixed)
+
+    for topic in ("a", "b"):
+        own = np.array([where.topic == topic for where in mixed])
+        places = [where for where in mixed if where.topic == topic]
+        alone = gate.decide(logits[own], temperature=1.0, opening=opening, coordinates=places)
+        assert np.array_equal(together.propensities[own], alone.propensities)
+        assert np.array_equal(together.accepted[own], alone.accepted)
+        assert np.array_equal(blind.accepted[own], gate.draw(opening, places).accepted)
+    assert 0 < together.accepted.sum() < 600

@@ -30,7 +30,7 @@ TRAINING = {("training", "student"), ("training", "ledger"), ("training", "regis
 SLOT = {("workers", "student.slot")}  # the slot is a value that two workers share; it loads nothing
 ASSEMBLY = {("cli", "registry")}  # `askance models` needs a registry and nothing else that runs
 ADAPTERS = {"stream", "student", "teacher", "ledger", "registry", "training", "endpoint"}
-NAMING = {"assembly", "teaching", "app", "replaying", "deadletters"}
+NAMING = {"assembly", "teaching", "app", "forecast", "replaying", "deadletters"}
 
 EVERYWHERE = frozenset({"msgspec", "numpy"})
 HOMES = {

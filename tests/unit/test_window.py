@@ -203,3 +203,48 @@ def test_the_ledger_gives_every_query_with_how_it_ended(tmp_path: Path) -> None:
     assert [row.coordinates.offset for row in ledger.judged(since=2)] == [2, 3]
     assert [row.coordinates.offset for row in ledger.judged(newest=1)] == [3]
     ledger.close()
+
+
+def with_copies(judged: list[Judged], clusters: int, wrong: float, seed: int) -> list[Judged]:
+    """The same, as if documents were near-duplicates of `clusters` kinds: the first of a kind is asked, later ones get
+    its label; what it would have been for themselves, but for the part that is `wrong`.
+    """
+    rng = np.random.default_rng([seed, 3])
+    asked: set[int] = set()
+    found = []
+    for row in judged:
+        kind = row.coordinates.offset % clusters
+        if kind in asked:
+            label = str(rng.choice(LABELS)) if rng.random() < wrong else row.label
+            row = msgspec.structs.replace(row, label=label, likeness=0.9)
+        asked.add(kind)
+        found.append(row)
+    return found
+
+
+def test_labels_of_near_duplicates_count_at_their_own_propensity_and_their_part_is_reported() -> None:
+    truth = KNOWN.agrees.mean()
+    found = []
+    for seed in range(40):
+        tallies, judged = run(KNOWN, seed)
+        found.append(estimate_window(tallies, with_copies(judged, 400, 0.0, seed), LABELS))
+        weights = [(1 / row.propensity, row.likeness) for row in with_copies(judged, 400, 0.0, seed)]
+        part = sum(w for w, likeness in weights if likeness) / sum(w for w, _ in weights)
+        assert found[-1].copied == pytest.approx(part)
+        assert 0.2 < part < 0.9
+    assert sum(covers(one, truth) for one in found) >= 37
+    values = [one.agreement.value for one in found if one.agreement is not None]
+    assert abs(np.mean(values) - truth) < 4 * np.std(values) / 40**0.5
+
+
+def test_what_wrong_copies_can_do_to_a_figure_is_bounded_by_what_is_reported() -> None:
+    truth, wrong = KNOWN.agrees.mean(), 0.2
+    found = [
+        estimate_window(tallies, with_copies(judged, 400, wrong, seed), LABELS)
+        for seed, (tallies, judged) in enumerate(run(KNOWN, seed) for seed in range(40))
+    ]
+    values = [one.agreement.value for one in found if one.agreement is not None]
+    bound = wrong * np.mean([one.copied for one in found])
+    noise = 4 * np.std(values) / 40**0.5
+    assert noise < abs(np.mean(values) - truth) < bound + noise
+    assert estimate_window(*run(KNOWN, 0), LABELS).copied == 0.0

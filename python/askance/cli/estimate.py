@@ -88,6 +88,10 @@ def lines(found: WindowEstimate) -> list[str]:
         f"agreement      {_in_words(found.agreement)}",
         f"while watched  {_in_words(found.watched)}",
     ]
+    if found.copied:
+        text.append(
+            f"near copies    {found.copied:.1%} of the labels, weighted; `askance audit` says how often they are wrong"
+        )
     if found.accuracy is not None:
         text.append(f"against gold   {_in_words(found.accuracy)}")
     rows = [one for one in found.classes if one.labelled]

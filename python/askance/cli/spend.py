@@ -35,15 +35,19 @@ def show_spend(config: Path | None, state: Path | None, by: str, *, json: bool) 
     today = datetime.fromtimestamp(time.time(), UTC).date().isoformat()
     with assembly.ledger(loaded, "teach") as ledger:
         rows = ledger.spend_report("teacher" if by == "model" else by)
-        day, total = ledger.spent(f"day {today}"), ledger.spent()
+        day, total, unpaid = ledger.spent(f"day {today}"), ledger.spent(), ledger.unpaid()
     if json:
-        typer.echo(msgspec.json.encode({"by": by, "rows": rows, "today": day, "total": total}).decode())
+        typer.echo(
+            msgspec.json.encode({"by": by, "rows": rows, "today": day, "total": total, "unpaid": unpaid}).decode()
+        )
         return
     _print_table([(by, "calls", "documents", "prompt tokens", "completion tokens", "cost"), *map(_cells, rows)])
     # Calls under way count at their worst until they end.
     typer.echo(
         f"today {money(day.nanos)} in {day.calls:,} calls, in total {money(total.nanos)} in {total.calls:,} calls"
     )
+    if unpaid:
+        typer.echo("labels at no cost: " + ", ".join(f"{count:,} {why}" for why, count in unpaid.items()))
 
 
 def show_audits(config: Path | None, state: Path | None, *, json: bool) -> None:
@@ -54,11 +58,15 @@ def show_audits(config: Path | None, state: Path | None, *, json: bool) -> None:
         raise UsageError(msg)
     with assembly.ledger(loaded, "teach") as ledger:
         audits = ledger.audits()
+    copies = audit.agreement(one for one in audits if one.likeness is not None)
+    audits = [one for one in audits if one.likeness is None]
     overall, classes, table = audit.agreement(audits), audit.by_class(audits), audit.calibration(audits)
     if json:
-        found = {"agreement": overall, "by_label": classes, "calibration": table}
+        found = {"agreement": overall, "by_label": classes, "calibration": table, "near_duplicates": copies}
         typer.echo(msgspec.json.encode(found).decode())
         return
+    if copies.audits:
+        _print_table([("labels of", "audits", "agreed", "95 % interval"), _agreed("near-duplicates", copies)])
     if not audits:
         typer.echo("no label was asked for again yet; teacher.audit_share says how many are")
         return

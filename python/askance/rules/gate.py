@@ -79,12 +79,12 @@ class Gate:
         labels: Sequence[str] = (),
         disagreement: NDArray[np.float32] | None = None,
     ) -> Decided:
-        """Score n rows of `logits`, (n, K) float32, and toss their coins; all records are of one topic.
+        """Score n rows of `logits`, (n, K) float32, and toss their coins.
 
         `labels` names the K columns, for an opening with scales of their own. A committee's `disagreement`, (n,) in
         [0, 1], takes the place of the measure; a row with a non-finite logit is of uncertainty 1 all the same.
         """
-        topic, partitions, offsets = _key(coordinates)
+        topics, partitions, offsets = _key(coordinates)
         scored = _kernel.decide(
             logits=logits,
             temperature=temperature,
@@ -93,7 +93,7 @@ class Gate:
             exponent=self.exponent,
             scale=opening.scale,
             seed=self.seed,
-            topic=topic,
+            topic=topics[0],
             partitions=partitions,
             offsets=offsets,
         )
@@ -105,9 +105,10 @@ class Gate:
             scored.accepted,
             scored.finite,
         )
-        if disagreement is None and not opening.scales:
+        is_of_one_topic = topics.count(topics[0]) == len(topics)
+        if disagreement is None and not opening.scales and is_of_one_topic:
             return decided
-        # The kernel takes one scale and its own measures. What differs is worked out here; the draw stays its own.
+        # The kernel takes one topic, one scale and its own measures. What differs is worked out here.
         uncertainties, differs = decided.uncertainties, np.zeros(len(logits), dtype=np.bool_)
         if disagreement is not None:
             uncertainties, differs = np.where(decided.finite, disagreement, np.float32(1.0)), ~differs
@@ -119,10 +120,8 @@ class Gate:
                 differs = differs | own
         weighed = self._propensities(uncertainties, opening.floor, scales)
         propensities = np.where(differs, weighed, decided.propensities)
-        draws = _kernel.uniform(seed=self.seed, topic=topic, partitions=partitions, offsets=offsets)
-        return decided._replace(
-            uncertainties=uncertainties, propensities=propensities, accepted=draws < propensities.astype(np.float64)
-        )
+        accepted = self._uniform(topics, partitions, offsets) < propensities.astype(np.float64)
+        return decided._replace(uncertainties=uncertainties, propensities=propensities, accepted=accepted)
 
     def draw(
         self,
@@ -135,13 +134,21 @@ class Gate:
 
         Those `chosen`, (n,), for a seed set have propensity 1: their draw cannot fail.
         """
-        topic, partitions, offsets = _key(coordinates)
         propensity = np.float32(opening.floor + (1.0 - opening.floor) * min(1.0, opening.scale))
-        draws = _kernel.uniform(seed=self.seed, topic=topic, partitions=partitions, offsets=offsets)
+        draws = self._uniform(*_key(coordinates))
         propensities = np.full(len(draws), propensity)
         if chosen is not None:
             propensities[chosen] = np.float32(1.0)
         return Draws(propensities, draws < propensities.astype(np.float64))
+
+    def _uniform(
+        self, topics: Sequence[str], partitions: NDArray[np.int32], offsets: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        draws = np.empty(len(topics))
+        for topic in dict.fromkeys(topics):
+            own = np.array([each == topic for each in topics])
+            draws[own] = _kernel.uniform(seed=self.seed, topic=topic, partitions=partitions[own], offsets=offsets[own])
+        return draws
 
     def _propensities(
         self, uncertainties: NDArray[np.float32], floor: float, scales: NDArray[np.float64]
@@ -155,9 +162,6 @@ M_RARU_OPENING = Opening(floor=0.0, scale=1.0)
 """Accept with a probability equal to the uncertainty."""
 
 
-def _key(coordinates: Sequence[Coordinates]) -> tuple[str, NDArray[np.int32], NDArray[np.int64]]:
+def _key(coordinates: Sequence[Coordinates]) -> tuple[tuple[str, ...], NDArray[np.int32], NDArray[np.int64]]:
     topics, partitions, offsets = zip(*coordinates, strict=True)
-    if topics.count(topics[0]) != len(topics):
-        msg = "the records of a batch must be of one topic; split the batch by topic"
-        raise ValueError(msg)
-    return topics[0], np.array(partitions, dtype=np.int32), np.array(offsets, dtype=np.int64)
+    return topics, np.array(partitions, dtype=np.int32), np.array(offsets, dtype=np.int64)

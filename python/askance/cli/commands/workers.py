@@ -110,7 +110,7 @@ def teach(
     assignments: options.Assignments = None,
     once: options.Once = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Ask nobody; say what 1,000 documents of the input would cost.")
+        bool, typer.Option("--dry-run", help="Ask nobody; say what 1,000 documents of the source would cost.")
     ] = False,
     quiet: options.Quiet = False,
     json: options.Json = False,

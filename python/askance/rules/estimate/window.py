@@ -3,8 +3,9 @@
 Owns the promise that a share of the stream is never shown without the part that is missing from it: documents drawn at
 propensity 0 are reported as uncovered, and queries without a valid label by how they ended. Those are taken to be like
 labelled ones that were as likely to be asked (missing at random given the propensity): every label's propensity is
-multiplied by the part of the window's queries, weighted, that has a valid label. A label counts for the version that
-made the prediction, however late it comes.
+multiplied by the part of the window's queries, weighted, that has a valid label. A near-duplicate's label stands for
+its document at that document's own propensity, and the part of such labels is reported. A label counts for the version
+that made the prediction, however late it comes.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ class WindowEstimate(msgspec.Struct, frozen=True, kw_only=True):
     """By how they stand: `labelled`, `invalid`, `failed`, `lost`, `pending`, `asked`."""
     answered: float
     """Part of the queries, weighted, that has a valid label; the others are assumed to be like these."""
+    copied: float
+    """Part of the labels, weighted, that are a near-duplicate's: the teacher was not asked about these documents. The
+    figures may be off by this times the part of such labels that is wrong, which audits tell."""
     effective: float
     """Effective sample size of the labels."""
     agreement: Estimate | None
@@ -78,6 +82,7 @@ def estimate_window(
     labelled = [row for row in rows if row.status == Outcome.LABELLED]
     asked = sum(1.0 / row.propensity for row in rows)
     answered = sum(1.0 / row.propensity for row in labelled) / asked if asked else 0.0
+    copied = sum(1.0 / row.propensity for row in labelled if row.likeness is not None)
     q = np.array([row.propensity for row in labelled], dtype=np.float64) * answered
     covered = documents - uncovered
     counted = whole if whole is not None and covered >= len(labelled) > 0 else None
@@ -94,6 +99,7 @@ def estimate_window(
         uncovered=uncovered,
         queries=dict(sorted(Counter(str(row.status) for row in rows).items())),
         answered=answered,
+        copied=copied / (answered * asked) if labelled else 0.0,
         effective=effective_size(q) if len(q) else 0.0,
         agreement=estimate_agreement(agrees, q, guesses=guesses) if labelled else None,
         watched=watched_agreement(agrees, q, guesses=guesses) if guesses is not None else None,

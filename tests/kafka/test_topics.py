@@ -1,0 +1,38 @@
+"""Several topics of documents on one worker: each record keeps its own topic's coordinates, and tosses its own coin."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from askance.rules.replay import replay
+from tests.kafka.fleet import Fleet
+from tests.kafka.readback import read
+from tests.kafka.test_faults import produce
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+async def test_documents_of_two_topics(servers: str, state: Path, tmp_path: Path, delivery: str) -> None:
+    names = [f"{tmp_path.name}-{topic}".replace("_", "-") for topic in ("tickets", "mails")]
+    fleet = Fleet(servers, tmp_path, delivery=delivery, state=state, documents=names, budget=["--share", "0.3"])
+    async with fleet:
+        for topic in names:
+            values = [json.dumps({"text": f"red {topic} {number}"}).encode() for number in range(400)]
+            await produce(fleet.config.kafka, topic, *values)
+        fleet.start(1)
+        await fleet.until_done(800)
+        await fleet.stop(1)
+    predictions = [record.value for record in await read(servers, fleet.config.kafka.predictions)]
+    places = {(found["topic"], found["partition"], found["offset"]) for found in map(json.loads, predictions)}
+    accepted = sum(found["accepted"] for found in map(json.loads, predictions))
+
+    assert places == {(topic, 0, offset) for topic in names for offset in range(400)}
+    assert len(predictions) == 800
+    assert replay(predictions).is_proven
+    assert len(await read(servers, fleet.config.kafka.queries)) == accepted > 0
