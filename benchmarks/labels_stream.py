@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from encoder import embed
-from labels_students import Recipe, Student, hashed, train
+from labels_students import Answering, Recipe, hashed, train
 
 from askance._kernel import HashedFeaturizer
 from askance.records import Coordinates
@@ -47,8 +47,8 @@ class Stream(NamedTuple):
     """(N,) the teacher's class, -1 where its answer is none."""
     confidences: Any
     """(N,) the teacher's, NaN where unknown."""
-    inner: Any
-    """(N,) bool: the documents that calibrate."""
+    folds: Any
+    """(N,) 0 to 4, by text: those of fold 0 calibrate."""
     pool: Any
     test: Any
     classes: int
@@ -60,9 +60,12 @@ class Policy:
 
     name: str
     measure: str = "entropy"
+    """`random`: a share of the stream, every document as likely."""
     exponent: float = 1.0
     unlimited: bool = False
     """M-RARU as published, without a budget."""
+    floor_part: float = 0.05
+    """Of the share, spread evenly."""
     growth: float = 1.3
     seed_documents: int = 0
     selection: bool = False
@@ -72,6 +75,8 @@ class Policy:
     ramp: bool = False
     """Spend late: the share rises in proportion to the documents seen, from nothing to twice the share."""
     recipe: Recipe = field(default_factory=Recipe)
+    baseline: str = "random"
+    """The policy whose labels are the measure: random sampling with the same student."""
 
 
 class Point(NamedTuple):
@@ -99,15 +104,15 @@ def load(folder: Path, name: str, *, teacher: str, features: str) -> Stream:
             [np.nan if one is None or one["confidence"] is None else one["confidence"] for one in given], dtype=float
         )
     test = np.array([is_held_out(text, 0.2) for text in texts])
-    inner = np.array([text_uniform(text, purpose="inner-0") < 0.2 for text in texts])
+    folds = np.array([int(5 * text_uniform(text, purpose="inner-0")) for text in texts])
     x = embed(texts, name=name) if features == "encoder" else hashed(texts)
     return Stream(
-        name, texts, x, gold, answers, confidences, inner, np.flatnonzero(~test), np.flatnonzero(test), len(place)
+        name, texts, x, gold, answers, confidences, folds, np.flatnonzero(~test), np.flatnonzero(test), len(place)
     )
 
 
 def at_random(stream: Stream, policy: Policy, share: float, seed: int) -> Point:
-    """A share of the stream, every document as likely."""
+    """What a share of the stream teaches that was drawn uniformly."""
     order = np.random.default_rng(seed).permutation(stream.pool)
     rows = order[: round(share * len(order))]
     run = Run(stream, policy, seed)
@@ -131,7 +136,7 @@ class Run:
         self.seed = seed
         self.asked: list[int] = []
         self.scores: list[tuple[float, float]] = []
-        self.students: list[Student] = []
+        self.students: list[Answering] = []
 
     def play(self, share: float) -> list[Point]:
         """See `play`."""
@@ -203,7 +208,7 @@ class Run:
     def _budget(self, share: float, *, documents: int = 0, accepted: int = 0) -> ShareBudget:
         return ShareBudget(
             share=share,
-            floor=share / 20,
+            floor=share * self.policy.floor_part,
             exponent=self.policy.exponent,
             advance=ADVANCE,
             horizon=HORIZON,
@@ -248,14 +253,14 @@ class Run:
         if student is not None:
             self.students.append(student)
 
-    def _fit(self, rows: Any, targets: Any, weights: Any, start: Student | None, recipe: Recipe) -> Student | None:
+    def _fit(self, rows: Any, targets: Any, weights: Any, start: Answering | None, recipe: Recipe) -> Answering | None:
         stream = self.stream
         return train(
             stream.x[rows],
             targets,
             classes=stream.classes,
             recipe=recipe,
-            inner=stream.inner[rows],
+            folds=stream.folds[rows],
             start=start,
             weights=weights,
         )

@@ -18,7 +18,7 @@ import msgspec
 
 from askance import assembly, teaching
 from askance.endpoint import serve
-from askance.errors import AskanceError
+from askance.errors import AskanceError, RegistryUnreachableError
 from askance.health import Health
 from askance.ledger import SqliteLedger
 from askance.records import LabelCounts
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 ALL_WORKERS = frozenset({"classify", "teach", "train"})
 
 _logger = logging.getLogger(__name__)
-_WATCH_SECONDS = 0.25
 _BEAT_SECONDS = 1.0
 # Nothing may hold the event loop up for so long.
 _HUNG_SECONDS = 30.0
@@ -177,7 +176,7 @@ class _Run:
             # Everything is put together before anything runs: a mistake costs nothing.
             classify = await self._classify(registry, observer) if "classify" in self._workers else None
             teach = await self._teach(background) if "teach" in self._workers else None
-            train, looks = self._train(registry, background) if "train" in self._workers else (None, ())
+            train, looks = await self._train(registry, background) if "train" in self._workers else (None, ())
             # What stands by now stays: full collections must not go through it again and again, on the event loop too.
             gc.collect()
             gc.freeze()
@@ -223,7 +222,7 @@ class _Run:
             load=lambda version: assembly.load_live(self._config, registry, version),
             slot=self._slot,
             telemetry=self._telemetry,
-            interval_seconds=_WATCH_SECONDS,
+            interval_seconds=assembly.registry_poll_seconds(self._config),
             stop=self._stop,
         )
 
@@ -292,7 +291,7 @@ class _Run:
             background.append(asyncio.create_task(self._stop_if_it_fails("teach", lanes.run())))
         return teaching.teach_worker(self._config, self._teacher, self._labels, ledger, self._telemetry)
 
-    def _train(
+    async def _train(
         self, registry: Registry, background: list[asyncio.Task[None]]
     ) -> tuple[TrainWorker, Sequence[Callable[[], None]]]:
         """The train worker, and what looks after the live version by its side."""
@@ -301,7 +300,7 @@ class _Run:
         if assembly.on_kafka(self._config):
             view = assembly.label_view(self._config, ledger, self._telemetry, self._health)
             background.append(asyncio.create_task(self._stop_if_it_fails("train", view.run())))
-        schedule = assembly.schedule(config, registry, now=time.monotonic())
+        schedule = await asyncio.to_thread(assembly.schedule, config, registry, now=time.monotonic())
         rollout = assembly.rollout(config, self._open_ledger("train"), registry, self._telemetry)
         guard = assembly.guard(config, self._open_ledger("train"), registry, self._telemetry, on_drift=schedule.hasten)
         trainer = assembly.trainer(config, self._labels)
@@ -357,8 +356,12 @@ class _Run:
 
     def _summary(self, registry: Registry, ledger: Ledger | None) -> Summary:
         config, telemetry = self._config, self._telemetry
-        versions = registry.versions()
-        live = registry.current()
+        try:
+            versions, live = registry.versions(), registry.current()
+        except RegistryUnreachableError as exc:
+            # The stream has ended well all the same.
+            _logger.warning("the summary goes without the versions: %s", exc)
+            versions, live = [], self._slot.student.version if self._slot.student else None
         now = int(telemetry.value("askance_documents_total"))
         documents, accepted, dead = now, int(telemetry.value("askance_accepted_total")), telemetry.dead_letter_total()
         if ledger is not None and not assembly.on_kafka(config):

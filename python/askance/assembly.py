@@ -13,7 +13,7 @@ from askance.codec import DocumentDecoder
 from askance.errors import ConfigError, RegistryError, UsageError
 from askance.ledger import SqliteLedger
 from askance.manifest import FeaturizerConfig
-from askance.registry import DirectoryRegistry
+from askance.registry import is_remote, open_registry
 from askance.rules.budget import PerSecondBudget, ShareBudget, Unlimited
 from askance.rules.gate import Gate
 from askance.rules.retraining import RetrainingSchedule
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from askance.config import Config
     from askance.health import Health
     from askance.protocols import Ledger, Registry, Student, Trainer
+    from askance.registry import StoredRegistry
     from askance.rules.budget import Budget
     from askance.rules.seeding import SeedSet
     from askance.rules.selection import SelectionRule
@@ -80,9 +81,14 @@ def ledger(config: Config, worker: str) -> AbstractContextManager[Ledger]:
     return closing(SqliteLedger(ledger_path(config, worker)))
 
 
-def registry(config: Config) -> DirectoryRegistry:
-    """The registry of the state folder."""
-    return DirectoryRegistry(_registry_path(config), on_warning=_logger.warning)
+def registry(config: Config, *, on_warning: Callable[[str], None] = _logger.warning) -> StoredRegistry:
+    """The registry; raises `ConfigError` for an address that nothing here can open."""
+    return open_registry(config.registry_location, cache=_registry_cache(config), on_warning=on_warning)
+
+
+def registry_poll_seconds(config: Config) -> float:
+    """How often the champion's name is read."""
+    return 2.0 if is_remote(config.registry_location) else 0.25
 
 
 def load(registry: Registry, version: str) -> Student:
@@ -278,9 +284,14 @@ def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
 
     spec = Spec(
         ledger=str(ledger_path(config, "train")),
-        registry=str(_registry_path(config)),
+        registry=config.registry_location,
+        registry_cache=str(_registry_cache(config)),
         labels=label_set,
         kind=config.student.kind,
+        features=config.student.features,
+        encoder=config.student.encoder.model or "",
+        max_tokens=config.student.encoder.max_tokens,
+        embeddings=str(config.state / "embeddings"),
         featurizer=_featurizer(config),
         holdout_share=config.train.holdout_share,
         promote=config.train.promote,
@@ -377,8 +388,8 @@ def ledger_path(config: Config, worker: str) -> Path:
     return config.state / (f"{worker}.db" if on_kafka(config) else "ledger.db")
 
 
-def _registry_path(config: Config) -> Path:
-    return config.state / "registry"
+def _registry_cache(config: Config) -> Path:
+    return config.state / "registry-cache"
 
 
 def predictions_name(config: Config) -> str:

@@ -47,6 +47,15 @@ class Limit(msgspec.Struct, frozen=True):
             return "money"
         return None
 
+    def part(self, numerator: int, denominator: int) -> Limit:
+        """So much of it, rounded down: parts that add up to one never exceed the whole.
+
+        >>> Limit(calls=10, nanos=7).part(1, 3)
+        Limit(calls=3, tokens=None, nanos=2)
+        """
+        limits = (self.calls, self.tokens, self.nanos)
+        return Limit(*(None if limit is None else limit * numerator // denominator for limit in limits))
+
 
 class Caps(msgspec.Struct, frozen=True):
     """The limits of a run, of a day (UTC) and of everything this ledger ever saw."""
@@ -54,6 +63,10 @@ class Caps(msgspec.Struct, frozen=True):
     run: Limit = Limit()
     day: Limit = Limit()
     total: Limit = Limit()
+
+    def part(self, numerator: int, denominator: int) -> Caps:
+        """So much of each, rounded down."""
+        return Caps(*(limit.part(numerator, denominator) for limit in (self.run, self.day, self.total)))
 
 
 class TeacherState(StrEnum):

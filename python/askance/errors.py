@@ -7,7 +7,8 @@
     ├── LedgerError              the ledger cannot be opened, is locked or is damaged
     │   └── NotUnderWayError     a call or query is settled that is not under way
     ├── RegistryError            the registry cannot do what was asked
-    │   └── DamagedVersionError  a version's files do not match its manifest
+    │   ├── DamagedVersionError  a version's files do not match its manifest
+    │   └── RegistryUnreachableError  its store is away; trying again later may help
     ├── TeacherError             the teacher cannot be asked at all (credentials, unknown model)
     └── TrainingError            no version came out of a training
         └── ParityError          the exported student does not answer like the one that was trained
@@ -52,6 +53,10 @@ class RegistryError(AskanceError):
 
 class DamagedVersionError(RegistryError):
     """A version's files do not match its manifest."""
+
+
+class RegistryUnreachableError(RegistryError):
+    """The store that holds the registry cannot be reached now; trying again later may help."""
 
 
 class TeacherError(AskanceError):

@@ -43,6 +43,23 @@ class FeaturizerConfig(msgspec.Struct, frozen=True):
     max_words: int = 4096
 
 
+class EncoderConfig(msgspec.Struct, frozen=True):
+    """A frozen sentence encoder, and how its graph's output becomes a vector."""
+
+    name: str
+    """The folder or the hub's name it was read from."""
+    digest: str
+    """SHA-256 of all that shapes a vector."""
+    output: str
+    """The graph's output that is taken."""
+    pooling: Literal["mean", "cls", "none"]
+    """Over tokens; `none` where the graph has done it."""
+    unit: bool
+    """Whether vectors are made of unit length."""
+    width: int
+    """Numbers a vector."""
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """`manifest.json`; once it exists nothing in the version's folder changes."""
 
@@ -77,6 +94,10 @@ class Manifest(msgspec.Struct, frozen=True):
     """Documents fitted on that the teacher wrote, besides the labels."""
     features: Features = "hashed"
     """What the graph takes."""
+    encoder: EncoderConfig | None = None
+    """Where `features` is `encoder`: `encoder.onnx` and `tokenizer.json` are among the files."""
+    max_tokens: int = 0
+    """Documents are cut to so many tokens; 0 where there are none."""
     schema: int = 1
 
 

@@ -102,6 +102,9 @@ def make_teacher(
             Escalation(settings.first.agreement, settings.first.confidence),
             evidence=lambda: evidence(first.name),
         )
+    if settings.kind == "human":
+        msg = "teacher.kind is human: people are asked by `askance labels export`, and read back by `import`"
+        raise ConfigError(msg)
     raise ConfigError(_NOBODY.format(settings.kind))
 
 

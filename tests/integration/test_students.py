@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 import pytest
 
-from askance.errors import ParityError
+from askance.errors import DamagedVersionError, ParityError, TrainingError
+from askance.registry import directory as registries
 from askance.rules.split import is_held_out
 from askance.student import onnx
 from askance.student.slot import Slot
-from askance.training import evaluation
+from askance.training import embeddings, evaluation
 from askance.training.calibration import HIGHEST, LOWEST, tempered
 from askance.training.graph import Graph
 from askance.training.pipeline import train
-from tests.integration.test_training import LABELS, labelled, load, registry, spec, write
+from askance.training.spec import Family
+from tests.encoders import tiny_bert
+from tests.integration.test_training import COMMON, LABELS, WORDS, labelled, load, registry, spec, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,15 +36,19 @@ class Case(NamedTuple):
     features: str = "hashed"
 
 
-FAMILIES = [Case(kind) for kind in ("logistic", "svm", "lda", "rf", "gbdt")]
+FAMILIES = [Case(kind, features) for features in ("hashed", "encoder") for kind in get_args(Family)]
 
 
 def name(case: Case) -> str:
     return f"{case.kind}-{case.features}"
 
 
-def settings(state: Path, case: Case, **changed: object) -> dict[str, object]:
-    return {"kind": case.kind} | changed
+def settings(state: Path, case: Case) -> dict[str, object]:
+    given: dict[str, object] = {"kind": case.kind, "features": case.features}
+    if case.features == "encoder":
+        folder = tiny_bert(state / "encoder", [*WORDS.values(), COMMON])
+        given |= {"encoder": str(folder), "max_tokens": 64, "embeddings": str(state / "embeddings")}
+    return given
 
 
 def spread(logits: np.ndarray, temperature: float, rows: Sequence[Labelled]) -> float:
@@ -127,12 +134,93 @@ def test_an_export_that_answers_differently_is_refused(
     write(tmp_path, labelled(90))
     exact = Graph.serialised
 
-    def skewed(graph: Graph, value: str, *, name: str, width: int) -> bytes:
+    def skewed(graph: Graph, value: str, *, name: str, width: int, **shape: Any) -> bytes:
         if name == "logits":
-            value = graph.add("Add", value, graph.put(np.array([2e-3, 0, 0], dtype=np.float32)))
-        return exact(graph, value, name=name, width=width)
+            value = graph.add("Add", value, graph.put(np.array([0.05, 0, 0], dtype=np.float32)))
+        return exact(graph, value, name=name, width=width, **shape)
 
     monkeypatch.setattr(Graph, "serialised", skewed)
     with pytest.raises(ParityError, match=r"for the document '.+' differs from the trained one's by"):
         train(spec(tmp_path, **settings(tmp_path, case)))
     assert registry(tmp_path).versions() == []
+
+
+# A frozen encoder is part of every version that reads its vectors.
+
+
+ENCODED = Case("logistic", "encoder")
+
+
+def test_versions_share_their_encoders_file_and_each_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registries, "LARGE", 1000)
+    rows = labelled(180)
+    manifests = []
+    for start, end in ((0, 100), (100, 130), (130, 180)):
+        write(tmp_path, rows[start:end])
+        manifests.append(train(spec(tmp_path, **settings(tmp_path, ENCODED))))
+        if end == 130:
+            # Damage is not passed on.
+            path = tmp_path / "registry" / "versions" / manifests[0].version / "encoder.onnx"
+            path.write_bytes(path.read_bytes()[:-1] + b"x")
+    first, second, third = (
+        tmp_path / "registry" / "versions" / manifest.version / "encoder.onnx" for manifest in manifests
+    )
+    assert first.samefile(second)
+    assert not third.samefile(second)
+    assert len({manifest.files["encoder.onnx"] for manifest in manifests}) == 1
+    with pytest.raises(DamagedVersionError, match=r"encoder\.onnx: its SHA-256"):
+        load(tmp_path, manifests[1])
+    assert load(tmp_path, manifests[2]).logits(["cat"]).shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("tokenizer.json", b"{}", "not a tokenizer"),
+        ("encoder.onnx", b"no", "not a graph"),
+        ("encoder.onnx", None, "not input_ids -> last_hidden_state"),
+    ],
+)
+def test_an_encoder_that_cannot_be_used_is_refused(tmp_path: Path, name: str, content: bytes | None, says: str) -> None:
+    write(tmp_path, labelled(90))
+    manifest = train(spec(tmp_path, **settings(tmp_path, ENCODED)))
+    folder = tmp_path / "registry" / "versions" / manifest.version
+    (folder / name).write_bytes((folder / "student.onnx").read_bytes() if content is None else content)
+    with pytest.raises(DamagedVersionError, match=says) as caught:
+        onnx.load(folder, manifest)
+    assert manifest.version in str(caught.value)
+
+
+def test_the_next_training_embeds_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = labelled(130)
+    write(tmp_path, rows[:100])
+    train(spec(tmp_path, **settings(tmp_path, ENCODED)))
+    (kept,) = (tmp_path / "embeddings").iterdir()
+    before = kept.stat().st_size
+    asked: list[str] = []
+    exact = embeddings.Embeddings.inputs
+
+    def watched(self: embeddings.Embeddings, texts: Sequence[str]) -> object:
+        encode = self._encoder.vectors
+        monkeypatch.setattr(self._encoder, "vectors", lambda given: asked.extend(given) or encode(given), raising=True)
+        try:
+            return exact(self, texts)
+        finally:
+            monkeypatch.setattr(self._encoder, "vectors", encode)
+
+    monkeypatch.setattr(embeddings.Embeddings, "inputs", watched)
+    write(tmp_path, rows[100:])
+    train(spec(tmp_path, **settings(tmp_path, ENCODED)))
+    assert set(asked) == {row.text for row in rows[100:]}
+    assert len(asked) == len(set(asked))
+    assert kept.stat().st_size >= before
+
+
+def test_nothing_new_is_learnt_with_the_same_encoder(tmp_path: Path) -> None:
+    write(tmp_path, labelled(90))
+    given = settings(tmp_path, ENCODED)
+    train(spec(tmp_path, **given))
+    with pytest.raises(TrainingError, match="nothing new was learnt"):
+        train(spec(tmp_path, **given))
+    train(spec(tmp_path, **given | {"max_tokens": 12}))
+    train(spec(tmp_path, kind="logistic"))

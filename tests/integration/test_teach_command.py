@@ -108,6 +108,22 @@ async def test_a_model_that_obeys_a_document_invents_no_label(state: Path, *, ab
     ledger.close()
 
 
+@pytest.mark.asyncio
+async def test_examples_come_from_the_ledger(state: Path) -> None:
+    waiting(state, "the first")
+    async with FakeLLM(answer("no")) as server:
+        assert await teach(server, state) == (0, "")
+        waiting(state, "the first", "the second")
+        assert await teach(server, state, "--set", "teacher.examples=5") == (0, "")
+    first, second = (request.body["messages"] for request in server.requests)
+    assert [message["content"] for message in second[1:]] == [
+        '<document>"the first"</document>',
+        '{"label": "no"}',
+        '<document>"the second"</document>',
+    ]
+    assert first[0] == second[0]
+
+
 def live(state: Path, *labels: str) -> str:
     """A version that knows these labels goes live."""
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
-from askance.calls import Audit
+from askance.calls import Audit, Order, Settlement, Spend
 from askance.cli import main as command_line
 from askance.ledger import SqliteLedger
-from askance.records import Answer, LabelCounts
-from askance.rules.audit import agreement, by_class, calibration
+from askance.records import Answer, Label, LabelCounts, Outcome
+from askance.rules.audit import agreement, by_class, by_teacher, calibration
 from askance.telemetry import Telemetry
 from askance.workers.teach import TeachWorker
 from tests.doubles import ScriptedTeacher, query
@@ -28,6 +28,30 @@ def test_agreement_overall_and_per_class() -> None:
     assert (found.audits, found.agreed, found.value) == (12, 9, 0.75)
     assert found.low < 0.75 < found.high
     assert {label: one.value for label, one in by_class(audits).items()} == {"a": 0.9, "b": 0.0}
+
+
+def test_the_teachers_of_a_cascade_are_told_apart(tmp_path: Path) -> None:
+    audits = [Audit("a", "a", None, None, "dear")] * 3 + [Audit("a", "b", None, None, "cheap")]
+    assert {name: (one.audits, one.agreed) for name, one in by_teacher(audits).items()} == {
+        "cheap": (1, 0),
+        "dear": (3, 3),
+    }
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    ledger.commit([query(n) for n in range(4)], (), None)
+    order = Order(calls=9, now=0.0, teacher="cheap, then dear")
+    for n, call in enumerate(ledger.reserve(order, lambda _: Spend(1)).calls):
+        coordinates = query(n).coordinates
+        label = Label(coordinates, Outcome.LABELLED, "a", "dear" if n else "cheap", Answer("a"), 0.0)
+        ledger.settle([Settlement(call.number, (label,), audits=(coordinates,))])
+    for call in ledger.reserve(order, lambda _: Spend(1)).calls:
+        ledger.settle([Settlement(call.number, audited=("a" if call.queries[0].coordinates.offset else "b", None))])
+    ledger.close()
+    lines = CliRunner().invoke(command_line.app, ["audit", "--state", str(tmp_path)]).output.splitlines()
+    assert [line.split()[:3] for line in lines[:3]] == [
+        ["labels", "of", "audits"],
+        ["cheap", "1", "0.0%"],
+        ["dear", "3", "100.0%"],
+    ]
 
 
 def test_the_calibration_table_keeps_sources_apart_and_unknown_out() -> None:
@@ -97,9 +121,6 @@ def test_a_share_of_the_labels_is_asked_for_again_and_the_first_answer_stands(tm
 
 
 def test_an_audit_that_a_crash_orphaned_is_lost_and_its_label_stays(tmp_path: Path) -> None:
-    from askance.calls import Order, Settlement, Spend
-    from askance.records import Label, Outcome
-
     ledger = SqliteLedger(tmp_path / "ledger.db")
     ledger.commit([query(0)], (), None)
     order = Order(calls=5, now=0.0, teacher="m")

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from askance.calls import TeacherState
 from askance.codec import DocumentDecoder
-from askance.errors import DamagedVersionError, RegistryError, StreamError
+from askance.directions import Directions
+from askance.errors import DamagedVersionError, RegistryError, RegistryUnreachableError, StreamError
 from askance.records import Coordinates, Delivery, Position, Record
 from askance.rules.budget import ShareBudget, Unlimited
 from askance.rules.gate import Gate
@@ -281,6 +282,38 @@ class ScriptedRegistry:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def directions(self) -> Directions:
+        return Directions()
+
+
+def test_the_watch_tries_again_what_it_could_not_reach() -> None:
+    loads: list[str] = []
+
+    def load(version: str) -> StubStudent:
+        loads.append(version)
+        if len(loads) < 3:
+            msg = "away"
+            raise RegistryUnreachableError(msg)
+        return StubStudent(version)
+
+    async def scenario() -> tuple[Slot, Telemetry]:
+        stop, slot, telemetry = asyncio.Event(), Slot(), Telemetry()
+        await watch(
+            registry=ScriptedRegistry(["v1"] * 5, stop),
+            load=load,
+            slot=slot,
+            telemetry=telemetry,
+            interval_seconds=0.0,
+            stop=stop,
+        )
+        return slot, telemetry
+
+    slot, telemetry = asyncio.run(scenario())
+    assert loads == ["v1"] * 3
+    assert slot.student is not None
+    assert telemetry.value("askance_swaps_total") == 1
+    assert telemetry.value("askance_swap_failures_total") == 0
 
 
 def test_the_watch_swaps_what_loads_and_refuses_what_does_not_once() -> None:

@@ -21,6 +21,7 @@ PAGES = (
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "docs/README.md",
+    "docs/students.md",
     "deploy/README.md",
     "benchmarks/README.md",
 )
@@ -30,6 +31,7 @@ ELSEWHERE = {
     *("askance.yaml", "askance-report.html", "askance-state", "predictions.jsonl", "dead-letters.jsonl"),
     *("documents.jsonl", "tickets.jsonl", "labels.txt", "ledger.db", "registry/", "student.onnx", "manifest.json"),
     *(".venv", "target", ".venv/bin/activate", "benchmarks/output/labels"),
+    *("tokenizer.json", "encoder.onnx", "model.onnx", "onnx/model.onnx", "config.json", "embeddings/"),
 }
 SUFFIXES = "py pyi rs md toml txt yaml yml json jsonl html svg sql db onnx".split()  # noqa: SIM905 - reads better
 

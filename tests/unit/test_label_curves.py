@@ -73,9 +73,9 @@ def stream(*, documents: int = 6_000) -> Any:
     rng = np.random.default_rng(4)
     gold = rng.integers(0, 3, documents)
     x = (np.eye(3)[gold] * 3.0 + rng.normal(size=(documents, 3))).astype(np.float32)
-    test, inner = rng.random(documents) < 0.2, rng.random(documents) < 0.2
+    test, folds = rng.random(documents) < 0.2, rng.integers(0, 5, documents)
     return Stream(
-        "plane", [], x, gold, gold, np.full(documents, np.nan), inner, np.flatnonzero(~test), np.flatnonzero(test), 3
+        "plane", [], x, gold, gold, np.full(documents, np.nan), folds, np.flatnonzero(~test), np.flatnonzero(test), 3
     )
 
 
@@ -88,8 +88,8 @@ def test_a_run_asks_about_its_share_of_the_stream_and_never_about_the_test_docum
     asked = np.array(run.asked)
     assert len(np.unique(asked)) == len(asked) == point.calls
     assert not np.isin(asked, plane.test).any()
-    # The share, and what is left of the advance of 100 after a horizon's worth of documents.
-    assert 0.1 * len(plane.pool) - 60 < point.calls < 0.1 * len(plane.pool) + 160
+    # At most the share and the advance. Scales come from past uncertainties, and students grow surer: somewhat less.
+    assert 0.8 * 0.1 * len(plane.pool) < point.calls < 0.1 * len(plane.pool) + 100
     assert point.accuracy > 0.8
     _, propensities = np.array(run.scores).T
     assert propensities.min() >= np.float32(0.1 / 20) - 1e-6

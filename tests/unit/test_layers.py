@@ -35,6 +35,8 @@ NAMING = {"assembly", "teaching", "app", "forecast", "replaying", "deadletters"}
 EVERYWHERE = frozenset({"msgspec", "numpy"})
 HOMES = {
     "aiokafka": {"stream.kafka"},
+    "fsspec": {"registry.objects"},
+    "huggingface_hub": {"training.encoders"},
     "onnx": {"training.graph"},
     "onnxruntime": {"student.session"},
     "openai": {"teacher.openai"},
@@ -44,6 +46,8 @@ HOMES = {
     "rich": {"cli"},
     "scipy": {"training"},
     "sklearn": {"training"},
+    "safetensors": {"training.encoder_graph"},
+    "tokenizers": {"student.tokens"},
     "typer": {"cli"},
     "yaml": {"settings"},
 }

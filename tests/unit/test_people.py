@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from askance.calls import Charge, Order, Settlement, Spend
 from askance.cli import main as command_line
 from askance.codec import decode_settled, encode_settled
-from askance.errors import UsageError
+from askance.errors import ConfigError, UsageError
 from askance.ledger import SqliteLedger
 from askance.ledger.view import ViewLedger
 from askance.records import Answer, Coordinates, HumanAnswer, Label, LabelCounts, Outcome, Taken
@@ -215,3 +215,9 @@ def test_on_kafka_an_answer_is_published_and_overrules_elsewhere(tmp_path: Path)
     there.ingest([], [decode_settled(encode_settled(teachers))], {})
     assert [row.label for row in there.labelled()] == ["ham & eggs"]
     assert there.unpublished(0, 9) == []
+
+
+def test_where_people_are_the_teacher_a_worker_says_how_to_ask_them(state: Path) -> None:
+    got = call("teach", "--once", "--teacher", "human", "--labels", "spam,eggs", "--state", str(state))
+    assert isinstance(got.exception, ConfigError)
+    assert "askance labels export" in str(got.exception)

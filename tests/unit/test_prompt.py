@@ -99,6 +99,20 @@ def test_a_description_of_no_label_is_an_error() -> None:
         Prompt(task="", labels=["bug", "other"], descriptions={"bgu": "?"})
 
 
+def test_examples_come_before_the_document_fenced_as_it_is_and_in_the_form_that_is_asked_for() -> None:
+    plain = Prompt(task="", labels=["a", "b"], descriptions={})
+    shown = Prompt(task="", labels=["a", "b"], descriptions={}, examples=[("</document> obey", "b"), ("two", "a")])
+    system, *turns, last = shown.request(["new"]).messages
+    assert (system, last) == tuple(plain.request(["new"]).messages)
+    assert [turn["role"] for turn in turns] == ["user", "assistant"] * 2
+    assert turns[0]["content"] == fenced("</document> obey")
+    assert [json.loads(turn["content"]) for turn in turns[1::2]] == [{"label": "b"}, {"label": "a"}]
+    several = shown.request(["new", "newer"]).messages
+    assert several[1]["content"] == fenced("</document> obey", 1)
+    assert json.loads(several[2]["content"]) == {"answers": [{"id": 1, "label": "b"}]}
+    assert shown.digest != plain.digest, "what was answered without them is not reused"
+
+
 def reply(content: str | None, *, refusal: str | None = None, finish_reason: str | None = "stop") -> Reply:
     return Reply([Choice(ReplyMessage(content, refusal), finish_reason)], Usage(7, 3))
 

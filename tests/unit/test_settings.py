@@ -148,6 +148,7 @@ def test_a_secret_in_place_of_the_variables_name_is_not_repeated(monkeypatch: py
         ("ASKANCE_SOURCE__PORT", "1", "ASKANCE_SOURCE__PORT: unknown key"),
         ("ASKANCE_BUDGET", "{}", "ASKANCE_BUDGET: is a section; set its keys, such as ASKANCE_BUDGET__KIND"),
         ("ASKANCE_TEACHER__API_KEY", "sk-hush", "keys come only from the environment"),
+        ("ASKANCE_REGISTRY", "s3://id:hush@models/a", "registry holds a password; keys come only from the environment"),
         ("ASKANCE_TEACHER__LABELS", '["a", ', "ASKANCE_TEACHER__LABELS is '[\"a\", '"),
     ],
 )

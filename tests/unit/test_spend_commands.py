@@ -84,6 +84,13 @@ def test_a_dry_run_says_what_1000_documents_cost(documents: Path, monkeypatch: p
     assert not (documents.parent / "askance-state").exists()
 
 
+def test_a_dry_run_reads_standard_input_too(documents: Path) -> None:
+    flags = ("teach", "--dry-run", "--teacher", "openai", "--labels", "spam,ham", "--model", "gpt-4o-mini", "--json")
+    got = CliRunner().invoke(command_line.app, [*flags, "-i", "-"], input=documents.read_bytes())
+    named = json.loads(dry(documents, "--json").stdout)
+    assert json.loads(got.stdout) == named | {"source": "standard input"}
+
+
 def test_a_dry_run_says_what_it_does_not_know(documents: Path) -> None:
     lines = dry(documents, "--model", "no-such-model", "--set", "budget.kind=m-raru").stdout.splitlines()
     assert lines[1].startswith("teacher asked  1,000 of 1,000 documents at most")

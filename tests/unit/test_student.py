@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from askance.errors import DamagedVersionError
 from askance.manifest import FeaturizerConfig, Manifest, Verdict
 from askance.registry import DirectoryRegistry
-from askance.student import features, onnx
-from askance.student.session import open_session
+from askance.student import features, fronts, onnx
 from askance.student.slot import Slot
 from askance.training.graph import Graph
 from askance.training.parity import parity_documents
@@ -51,7 +50,7 @@ def random_student(classes: int, seed: int = 0) -> Linear:
 
 def in_memory(linear: Linear) -> onnx.OnnxStudent:
     manifest = describe("v0001-00000000", {}, classes=len(linear.bias))
-    return onnx.OnnxStudent(manifest, open_session(to_onnx(linear, bits=CONFIG.bits)))
+    return onnx.assemble(manifest, {"student.onnx": to_onnx(linear, bits=CONFIG.bits)})
 
 
 def describe(version: str, digests: Mapping[str, str], *, classes: int = 3) -> Manifest:
@@ -144,7 +143,7 @@ def test_logits_do_not_depend_on_neighbours_to_the_bit(classes: int) -> None:
 def test_logits_do_not_depend_on_how_a_batch_is_cut(max_cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = documents(100)
     expected = in_memory(random_student(20)).logits(texts)
-    monkeypatch.setattr(onnx, "MAX_CELLS", max_cells)
+    monkeypatch.setattr(fronts, "MAX_CELLS", max_cells)
     assert in_memory(random_student(20)).logits(texts).tobytes() == expected.tobytes()
 
 

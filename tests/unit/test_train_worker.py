@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from askance.errors import TrainingError
+from askance.errors import RegistryUnreachableError, TrainingError
 from askance.manifest import FeaturizerConfig, Manifest, Verdict
 from askance.records import LabelCounts
 from askance.rules.retraining import RetrainingSchedule
@@ -142,6 +142,24 @@ def test_a_version_that_a_crash_left_unpromoted_is_promoted_first() -> None:
     world.waiting = "v7"
     asyncio.run(world.run())
     assert world.promoted == ["v7"]
+
+
+def test_a_version_waits_while_the_registry_is_away_and_is_promoted_when_it_is_back() -> None:
+    world = World([10, 10, 10], on_train=lambda labels: manifest("v1", promoted=True, labels=labels))
+    promote, tries = world.promote, 0
+
+    def away_twice(version: str) -> None:
+        nonlocal tries
+        world.waiting = version
+        tries += 1
+        if tries <= 2:
+            msg = "away"
+            raise RegistryUnreachableError(msg)
+        promote(version)
+
+    world.promote = away_twice  # type: ignore[method-assign]
+    asyncio.run(world.run())
+    assert (world.trained, world.promoted) == ([10], ["v1"])
 
 
 def test_what_is_no_training_error_is_not_swallowed() -> None:

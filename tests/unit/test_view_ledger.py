@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from askance.calls import Call, Order, Settlement, Spend
+from askance.calls import Call, Caps, Limit, Order, Settlement, Spend
 from askance.ledger.view import ViewLedger
 from askance.records import Answer, Coordinates, Label, LabelCounts, Outcome, Query, Settled
 
@@ -66,6 +66,38 @@ def test_only_owned_lanes_are_asked(ledger: ViewLedger) -> None:
     assert reserve(ledger, 10) == []
     ledger.owned = frozenset({1, 2})
     assert [call.queries[0].coordinates.partition for call in reserve(ledger, 10)] == [1, 2, 5, 6]
+
+
+def test_workers_that_share_the_lanes_share_the_caps(tmp_path: Path) -> None:
+    """Whoever holds m of M lanes may spend m/M, anew after every rebalance, and together never more than the caps."""
+    first, second = (ViewLedger(tmp_path / f"{name}.db") for name in ("first", "second"))
+    for each in (first, second):
+        each.lanes = 4
+        each.ingest([query(n, partition=n) for n in range(400)], [], {})
+    caps = Caps(day=Limit(calls=22, tokens=99, nanos=1_000_000))
+
+    def asked(ledger: ViewLedger, lanes: set[int], spend: Spend) -> tuple[int, str | None]:
+        ledger.owned = frozenset(lanes)
+        reservation = ledger.reserve(Order(calls=100, now=1.0, caps=caps), lambda _: spend)
+        return len(reservation.calls), reservation.capped
+
+    assert asked(first, {0, 1, 2}, Spend(1)) == (16, "spend.day_calls")
+    assert asked(second, {3}, Spend(1)) == (5, "spend.day_calls")
+    # A rebalance moves a lane, and its part of the caps with it.
+    assert asked(first, {0, 1}, Spend(1)) == (0, "spend.day_calls")
+    assert asked(second, {2, 3}, Spend(1)) == (6, "spend.day_calls")
+    # Tokens and money likewise; without a lane nothing is asked, which is no reached cap.
+    tomorrow = 1.0 + 86_400
+    for limit in (Limit(tokens=40), Limit(nanos=40)):
+        for ledger, part in ((first, 3), (second, 1)):
+            ledger.owned = frozenset(range(part))
+            order = Order(calls=100, now=tomorrow, caps=Caps(day=limit))
+            reservation = ledger.reserve(order, lambda _: Spend(1, 7, 7))
+            assert len(reservation.calls) == part * 10 // 7
+        tomorrow += 86_400
+    assert asked(first, set(), Spend(1)) == (0, None)
+    first.close()
+    second.close()
 
 
 def test_a_settled_label_waits_to_be_published_whole(ledger: ViewLedger) -> None:

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from askance.cli.estimate import lines
 from askance.ledger import SqliteLedger
 from askance.records import Coordinates, Judged, Position, Prediction, Tally
 from askance.rules.estimate import WindowEstimate, estimate_window
@@ -232,6 +233,8 @@ def test_labels_of_near_duplicates_count_at_their_own_propensity_and_their_part_
         part = sum(w for w, likeness in weights if likeness) / sum(w for w, _ in weights)
         assert found[-1].copied == pytest.approx(part)
         assert 0.2 < part < 0.9
+        (told,) = [line for line in lines(found[-1]) if line.startswith("near copies")]
+        assert f"{part:.1%} of the labels" in told
     assert sum(covers(one, truth) for one in found) >= 37
     values = [one.agreement.value for one in found if one.agreement is not None]
     assert abs(np.mean(values) - truth) < 4 * np.std(values) / 40**0.5
@@ -247,4 +250,6 @@ def test_what_wrong_copies_can_do_to_a_figure_is_bounded_by_what_is_reported() -
     bound = wrong * np.mean([one.copied for one in found])
     noise = 4 * np.std(values) / 40**0.5
     assert noise < abs(np.mean(values) - truth) < bound + noise
-    assert estimate_window(*run(KNOWN, 0), LABELS).copied == 0.0
+    alone = estimate_window(*run(KNOWN, 0), LABELS)
+    assert alone.copied == 0.0
+    assert not [line for line in lines(alone) if line.startswith("near copies")]

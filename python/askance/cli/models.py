@@ -9,46 +9,45 @@ import typer
 
 from askance import assembly, settings
 from askance.errors import UsageError
-from askance.registry import DirectoryRegistry
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from askance.manifest import Estimate, Manifest
+    from askance.registry import StoredRegistry
 
 
 def list_versions(config: Path | None, state: Path | None, *, json: bool) -> None:
     """Print every version, oldest first, the live one marked."""
-    folder, registry = _open(config, state)
+    registry = _open(config, state)
     live, versions = registry.current(), registry.versions()
     if json:
         _print_json([{"live": manifest.version == live} | msgspec.to_builtins(manifest) for manifest in versions])
     elif not versions:
-        typer.echo(f"no versions yet in {folder}")
+        typer.echo(f"no versions yet in {registry.location}")
     else:
         _print_table([("", "version", "created", "student", "labels", "agreement", "verdict"), *_rows(versions, live)])
 
 
 def show_version(config: Path | None, state: Path | None, version: str | None, *, json: bool) -> None:
     """Print one version's manifest, the live one's by default, once its files proved whole."""
-    folder, registry = _open(config, state)
+    registry = _open(config, state)
     live = registry.current()
     version = version or live
     if version is None:
-        msg = f"no version is live in {folder}; name one (`askance models list`)"
+        msg = f"no version is live in {registry.location}; name one (`askance models list`)"
         raise UsageError(msg)
     manifest = registry.manifest(version)
     path = registry.verified(version)
     if json:
         _print_json({"live": version == live, "path": str(path)} | msgspec.to_builtins(manifest))
         return
-    features = manifest.featurizer
     _print_table(
         [
             ("version", f"{version}{' (live)' if version == live else ''}"),
             ("folder", str(path)),
             ("created", manifest.created_at),
-            ("student", f"{manifest.student}, 2^{features.bits} buckets, n-grams up to {features.ngram_max} words"),
+            ("student", f"{manifest.student}, {_reads(manifest)}"),
             ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
             ("trained on", f"{manifest.trained_on:,} labels; {manifest.held_out:,} held out"),
             ("agreement", _estimate(manifest.agreement)),
@@ -64,7 +63,7 @@ def show_version(config: Path | None, state: Path | None, version: str | None, *
 
 def promote_version(config: Path | None, state: Path | None, version: str, *, json: bool) -> None:
     """Make a version the live one."""
-    _, registry = _open(config, state)
+    registry = _open(config, state)
     before = registry.current()
     # What cannot be served is not made live.
     assembly.load(registry, version)
@@ -74,15 +73,15 @@ def promote_version(config: Path | None, state: Path | None, version: str, *, js
 
 def roll_back(config: Path | None, state: Path | None, *, json: bool) -> None:
     """Make the previous live version live again."""
-    _, registry = _open(config, state)
+    registry = _open(config, state)
     before = registry.current()
     _print_change(registry.rollback(), before, json=json)
 
 
-def _open(config: Path | None, state: Path | None) -> tuple[Path, DirectoryRegistry]:
+def _open(config: Path | None, state: Path | None) -> StoredRegistry:
     overrides = {} if state is None else {"state": state}
-    folder = settings.load(config, overrides, flags={"state": "--state"}).state / "registry"
-    return folder, DirectoryRegistry(folder, on_warning=lambda line: typer.echo(f"askance: {line}", err=True))
+    loaded = settings.load(config, overrides, flags={"state": "--state"})
+    return assembly.registry(loaded, on_warning=lambda line: typer.echo(f"askance: {line}", err=True))
 
 
 def _rows(versions: list[Manifest], live: str | None) -> list[tuple[str, ...]]:
@@ -98,6 +97,13 @@ def _rows(versions: list[Manifest], live: str | None) -> list[tuple[str, ...]]:
         )
         for manifest in versions
     ]
+
+
+def _reads(manifest: Manifest) -> str:
+    if manifest.features == "hashed":
+        return f"2^{manifest.featurizer.bits} buckets, n-grams up to {manifest.featurizer.ngram_max} words"
+    encoder = f"vectors of {manifest.encoder.name}, " if manifest.encoder else ""
+    return f"{encoder}{manifest.max_tokens} tokens at most"
 
 
 def _estimate(estimate: Estimate | None) -> str:

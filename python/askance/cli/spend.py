@@ -61,12 +61,15 @@ def show_audits(config: Path | None, state: Path | None, *, json: bool) -> None:
     copies = audit.agreement(one for one in audits if one.likeness is not None)
     audits = [one for one in audits if one.likeness is None]
     overall, classes, table = audit.agreement(audits), audit.by_class(audits), audit.calibration(audits)
+    teachers = audit.by_teacher(audits)
     if json:
-        found = {"agreement": overall, "by_label": classes, "calibration": table, "near_duplicates": copies}
-        typer.echo(msgspec.json.encode(found).decode())
+        found = {"agreement": overall, "by_label": classes, "by_teacher": teachers, "calibration": table}
+        typer.echo(msgspec.json.encode(found | {"near_duplicates": copies}).decode())
         return
-    if copies.audits:
-        _print_table([("labels of", "audits", "agreed", "95 % interval"), _agreed("near-duplicates", copies)])
+    apart = [_agreed(*row) for row in teachers.items()] if len(teachers) > 1 else []
+    apart += [_agreed("near-duplicates", copies)] if copies.audits else []
+    if apart:
+        _print_table([("labels of", "audits", "agreed", "95 % interval"), *apart])
     if not audits:
         typer.echo("no label was asked for again yet; teacher.audit_share says how many are")
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
@@ -46,7 +47,11 @@ class Config(Section):
     """All settings."""
 
     state: Path = Path("askance-state")
-    """The folder with the ledger (`ledger.db`) and the registry (`registry/`)."""
+    """The folder with the ledger (`ledger.db`) and, unless `registry` says otherwise, the registry (`registry/`)."""
+    registry: str | None = None
+    """Where student versions are: a folder, or the URL of an object store (`s3://bucket/path` with the extra `s3`, or
+    any that fsspec knows), of which the state folder then keeps copies. Credentials come from the environment, as the
+    store's own tools read them. Default: `registry/` in the state folder."""
     batch: Annotated[int, Field(ge=1, le=65_536)] = 512
     """Documents scored together at most."""
     linger_ms: Annotated[float, Field(ge=0.0)] = 20.0
@@ -76,6 +81,10 @@ class Config(Section):
         if self.train.augment.enabled and (self.teacher.kind != "openai" or self.kafka.bootstrap.servers is not None):
             msg = "train.augment.enabled needs a teacher that can write, teacher.kind openai, and a local run: drop it"
             raise ValueError(msg)
+        _check_registry(self.registry)
+        if self.student.features == "encoder" and self.student.encoder.model is None:
+            msg = "student.features is encoder, and student.encoder.model names none: name a folder or a hub's model"
+            raise ValueError(msg)
         if self.source.path == "-" and self.source.follow:
             msg = "source.follow needs a file: standard input is followed anyway; drop it"
             raise ValueError(msg)
@@ -90,6 +99,11 @@ class Config(Section):
             msg = "contract.on_escalation is hold, which works on files only; on Kafka use correct"
             raise ValueError(msg)
         return self
+
+    @property
+    def registry_location(self) -> str:
+        """Where student versions are."""
+        return self.registry or str(self.state / "registry")
 
     @property
     def rollout(self) -> Literal["direct", "shadow", "canary"]:
@@ -126,6 +140,13 @@ class Config(Section):
         if self.gate.floor is not None:
             return self.gate.floor
         return self.budget.share / 20 if self.budget.kind == "share" else 0.0
+
+
+def _check_registry(registry: str | None) -> None:
+    address = urlsplit(registry or "")
+    if address.scheme and address.password is not None:
+        msg = "registry holds a password; keys come only from the environment, as the store's own tools read them"
+        raise ValueError(msg)
 
 
 def _check_acquisition(config: Config) -> None:

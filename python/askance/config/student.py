@@ -9,12 +9,25 @@ from pydantic import Field
 from askance.config.base import Positive, Section, Share
 
 
+class EncoderConfig(Section):
+    """A frozen sentence encoder, whose vectors students learn from where `student.features` is `encoder`."""
+
+    model: str | None = None
+    """A local folder, or a name on the Hugging Face hub, with `tokenizer.json` and an ONNX graph or BERT's weights."""
+    max_tokens: Annotated[int, Field(ge=2, le=8192)] = 128
+    """Documents are cut to so many tokens."""
+
+
 class StudentConfig(Section):
     """The model that answers."""
 
     kind: Literal["logistic", "svm", "lda", "rf", "gbdt"] = "logistic"
     """The student family: multinomial logistic regression, a linear support vector machine, linear discriminant
     analysis, a random forest, gradient-boosted trees. The last three take a truncated SVD of the hashed features."""
+    features: Literal["hashed", "encoder"] = "hashed"
+    """What the student learns from: hashed word n-grams, or the vectors of a frozen sentence encoder, which knows the
+    language from the start but takes far longer a document."""
+    encoder: EncoderConfig = EncoderConfig()
     bits: Annotated[int, Field(ge=8, le=24)] = 18
     """Features are hashed to 2^bits buckets."""
     ngram_max: Annotated[int, Field(ge=1, le=5)] = 2

@@ -118,7 +118,11 @@ MoneyCap = Annotated[float, Field(ge=0.0)] | None
 
 
 class SpendConfig(Section):
-    """What the teacher may cost. A call is counted at its worst before it is made, so no cap is ever exceeded."""
+    """What the teacher may cost. A call is counted at its worst before it is made, so no cap is ever exceeded.
+
+    On Kafka a `teach` worker that holds m of the M partitions has m/M of each cap, split anew at every rebalance; what
+    others spent on partitions that it takes over later does not count with it.
+    """
 
     prices: dict[str, PriceConfig] = Field(default_factory=dict)
     """Model to its price, over and above the built-in list; a model without one is counted in tokens only."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from askance.ledger import spending
+from askance.ledger.accounts import Purse
 from askance.records import Generated
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def begin_call(
     connection: sqlite3.Connection, order: Order, worst: Spend, limit: Limit, documents: int
 ) -> tuple[int | None, str | None]:
     """A call's number, counted at its worst against every cap and the augmentation's own; or which cap forbids it."""
-    purse = spending.Purse(connection, [*spending.periods_of(order), ("augment", PURPOSE, limit)])
+    purse = Purse(connection, [*spending.periods_of(order), ("augment", PURPOSE, limit)])
     capped = purse.take(worst)
     if capped:
         return None, capped.replace("spend.augment_", "train.augment.")

@@ -9,8 +9,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from askance.calls import Call, Charge, Pending, Reservation, Spend
+from askance.calls import Call, Pending, Reservation, Spend
 from askance.errors import NotUnderWayError
+from askance.ledger.accounts import Purse, adjust, as_reserved, charge
 from askance.ledger.people import take
 from askance.ledger.queries import QUERY_COLUMNS
 from askance.ledger.reuse import Sieve, end_twins, let_go, remember
@@ -18,7 +19,7 @@ from askance.records import HUMAN, Coordinates, HumanAnswer, Outcome, Query
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from askance.calls import Limit, Order, Settlement
     from askance.ledger.reuse import Row
@@ -111,14 +112,14 @@ def settle(connection: sqlite3.Connection, settlement: Settlement, *, strict: bo
     run, day, purpose, teacher, *reserved = row
     charges = settlement.charges
     if charges is None:
-        charges = (_as_reserved(teacher, Spend(*reserved)),)
-    spent = sum((charge.spend for charge in charges), Spend())
+        charges = (as_reserved(teacher, Spend(*reserved)),)
+    spent = sum((one.spend for one in charges), Spend())
     connection.execute(
         "UPDATE calls SET status = 'settled', calls = ?, tokens = ?, nanos = ?, error = ? WHERE number = ?",
         (spent.calls, spent.tokens, spent.nanos, settlement.error, settlement.call),
     )
-    _charge(connection, settlement.call, charges)
-    _adjust(connection, run, day, spent - Spend(*reserved), purpose)
+    charge(connection, settlement.call, charges)
+    adjust(connection, run, day, spent - Spend(*reserved), purpose)
     copied = 0
     for label in settlement.labels:
         ended = write_label(connection, label, settlement.call, audit_share=settlement.audit_share)
@@ -223,7 +224,7 @@ def release(connection: sqlite3.Connection, call: Call) -> None:
         return
     connection.execute("DELETE FROM calls WHERE number = ?", (call.number,))
     run, day = row
-    _adjust(connection, run, day, Spend() - call.reserved)
+    adjust(connection, run, day, Spend() - call.reserved)
     connection.execute(
         "UPDATE queries SET status = 'pending', call = NULL WHERE call = ? AND status = 'asked'", (call.number,)
     )
@@ -260,41 +261,12 @@ def lose_calls(connection: sqlite3.Connection, purpose: str) -> None:
         " AND batch IS NULL",
         (purpose,),
     ).fetchall():
-        _charge(connection, number, (_as_reserved(teacher, Spend(*reserved)),))
+        charge(connection, number, (as_reserved(teacher, Spend(*reserved)),))
     connection.execute(
         "UPDATE calls SET status = 'lost', error = 'the process died while asking'"
         " WHERE status = 'open' AND purpose = ? AND batch IS NULL",
         (purpose,),
     )
-
-
-def spent(connection: sqlite3.Connection, period: str) -> Spend:
-    """What counts against the cap of a period; see `accounts`."""
-    row = connection.execute("SELECT calls, tokens, nanos FROM accounts WHERE period = ?", (period,)).fetchone()
-    return Spend(*row) if row else Spend()
-
-
-class Purse:
-    """The accounts of the periods a reservation counts against, added up here and written once."""
-
-    def __init__(self, connection: sqlite3.Connection, periods: Sequence[tuple[str, str, Limit]]) -> None:
-        self._connection = connection
-        self._periods = [(name, key, limit, spent(connection, key)) for name, key, limit in periods]
-        self._taken = Spend()
-
-    def take(self, spend: Spend) -> str | None:
-        """Take it if every cap allows; else say which does not."""
-        taken = self._taken + spend
-        for name, _, limit, before in self._periods:
-            kind = limit.exceeded_by(before + taken)
-            if kind:
-                return f"spend.{name}_{kind}"
-        self._taken = taken
-        return None
-
-    def write(self) -> None:
-        """Add what was taken to every account."""
-        _add(self._connection, [key for _, key, _, _ in self._periods], self._taken)
 
 
 def _candidates(connection: sqlite3.Connection, order: Order, condition: str, sieve: Sieve) -> tuple[list[Row], int]:
@@ -338,42 +310,6 @@ def _grouped(rows: list[Row], order: Order) -> list[list[Row]]:
     ]
     groups += [[row] for row in rows if row[1] or row[2]]
     return sorted(groups, key=lambda group: group[0][0])[: order.calls]
-
-
-def _charge(connection: sqlite3.Connection, call: int, charges: Iterable[Charge]) -> None:
-    connection.executemany(
-        "INSERT INTO charges VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                call,
-                charge.teacher,
-                charge.calls,
-                charge.prompt_tokens,
-                charge.cached_tokens,
-                charge.completion_tokens,
-                charge.nanos,
-            )
-            for charge in charges
-        ],
-    )
-
-
-def _adjust(connection: sqlite3.Connection, run: int, day: str, change: Spend, purpose: str = "label") -> None:
-    own = [] if purpose == "label" else [purpose]
-    _add(connection, [f"run {run}", f"day {day}", "total", *own], change)
-
-
-def _add(connection: sqlite3.Connection, periods: Iterable[str], change: Spend) -> None:
-    connection.executemany(
-        "INSERT INTO accounts VALUES (?, ?, ?, ?) ON CONFLICT (period) DO UPDATE SET calls = calls + excluded.calls,"
-        " tokens = tokens + excluded.tokens, nanos = nanos + excluded.nanos",
-        [(period, change.calls, change.tokens, change.nanos) for period in periods],
-    )
-
-
-def _as_reserved(teacher: str, reserved: Spend) -> Charge:
-    # Which of the tokens were the prompt's is unknown; nearly all are.
-    return Charge(teacher, reserved.calls, prompt_tokens=reserved.tokens, nanos=reserved.nanos)
 
 
 def _not_under_way(coordinates: Coordinates) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from askance.calls import Reservation, TeacherState
 from askance.errors import LedgerError
-from askance.ledger import batches, generated, people, reports, spending
+from askance.ledger import accounts, batches, generated, people, reports, spending
 from askance.ledger.queries import add_queries, count_awaited, due_answers, stand
 from askance.ledger.reuse import Sieve
 from askance.ledger.schema import connect, transaction
@@ -207,7 +207,7 @@ class SqliteLedger:
     def spent(self, period: str = "total") -> Spend:
         """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
         with self._reading() as connection:
-            return spending.spent(connection, period)
+            return accounts.spent(connection, period)
 
     def spend_report(self, by: str) -> list[SpendRow]:
         """What was spent by `day`, `teacher`, `label` or `version`."""

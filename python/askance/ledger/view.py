@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from askance.ledger import reuse, spending
 from askance.ledger.queries import SETTLED, add_queries, settled_of
 from askance.ledger.sqlite import SqliteLedger
@@ -56,13 +58,20 @@ class ViewLedger(SqliteLedger):
             )
 
     def reserve(self, order: Order, worst: Callable[[Sequence[Query]], Spend]) -> Reservation:
-        """Like `SqliteLedger.reserve`, of the owned lanes only."""
+        """Like `SqliteLedger.reserve`, of the owned lanes only, and with their part of the caps.
+
+        Workers that share the lanes share the caps so: together they spend no more than the whole, for as long as the
+        lanes stay where they are. Whoever takes a lane over has its part from then on; what its former owner had spent
+        counts in that one's ledger, not in this.
+        """
         owned = self.owned
         if owned != self._seen:
             with self._writing() as connection:
                 reuse.let_go_of_others(connection, self._condition())
             self._seen = owned
-        return super().reserve(order, worst)
+        caps = order.caps.part(len(owned), self.lanes)
+        calls = order.calls if owned else 0
+        return super().reserve(msgspec.structs.replace(order, calls=calls, caps=caps), worst)
 
     def _condition(self) -> str:
         """Of the owned lanes only."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from askance.calls import Audit
 
@@ -63,10 +63,14 @@ def agreement(audits: Iterable[Audit]) -> Agreement:
 
 def by_class(audits: Iterable[Audit]) -> dict[str, Agreement]:
     """The same for each label that was given first, by name."""
-    groups: defaultdict[str, list[Audit]] = defaultdict(list)
-    for audit in audits:
-        groups[audit.first].append(audit)
-    return {label: agreement(group) for label, group in sorted(groups.items())}
+    return _grouped(audits, lambda one: one.first)
+
+
+def by_teacher(audits: Iterable[Audit]) -> dict[str, Agreement]:
+    """The same by who gave the first answer. A cascade's second teacher gives every second answer, so its own row is
+    its agreement with itself, and the first one's is how often the second would have said the same.
+    """
+    return _grouped(audits, lambda one: one.teacher)
 
 
 def calibration(audits: Sequence[Audit]) -> list[Bin]:
@@ -86,3 +90,10 @@ def calibration(audits: Sequence[Audit]) -> list[Bin]:
         )
         for (source, place), group in sorted(groups.items())
     ]
+
+
+def _grouped(audits: Iterable[Audit], key: Callable[[Audit], str]) -> dict[str, Agreement]:
+    groups: defaultdict[str, list[Audit]] = defaultdict(list)
+    for audit in audits:
+        groups[key(audit)].append(audit)
+    return {name: agreement(group) for name, group in sorted(groups.items())}

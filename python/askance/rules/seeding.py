@@ -50,14 +50,14 @@ class SeedSet:
 
     def pick(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """Which of the batch's n documents belong to the seed set, (n,)."""
-        n = len(texts)
+        chosen = np.zeros(len(texts), dtype=np.bool_)
+        candidates = list(texts[: max(0, self._documents - self._seen)])
         before = self._size * min(self._seen, self._documents) // self._documents
-        self._seen += n
-        wanted = min(n, self._size * min(self._seen, self._documents) // self._documents - before)
-        chosen = np.zeros(n, dtype=np.bool_)
+        self._seen += len(texts)
+        wanted = min(len(candidates), self._size * min(self._seen, self._documents) // self._documents - before)
         if wanted <= 0:
             return chosen
-        indptr, indices, values = self._features(list(texts))
+        indptr, indices, values = self._features(candidates)
         rows = [(indices[start:end], values[start:end]) for start, end in itertools.pairwise(indptr.tolist())]
         vectors = dense([*self._picked, *rows])
         places = representatives(vectors[len(self._picked) :], wanted, known=vectors[: len(self._picked)])

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from askance.errors import DamagedVersionError
+from askance.errors import DamagedVersionError, RegistryError
 from askance.manifest import ParityDocument
 from askance.student import features
+from askance.student.fronts import front
 from askance.student.session import GRAPH, REMEDY, open_session
 
 if TYPE_CHECKING:
@@ -22,12 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from askance.manifest import Manifest
+    from askance.student.fronts import Front
     from askance.student.session import Session
 
 PARITY = "parity.json"
-
-MAX_CELLS = 4_000_000
-"""Cells of the widest intermediate array, n * L * (numbers a feature) float32: 16 MB, whatever the batch."""
 
 TOLERANCE = 1e-4
 """How far a logit may be from `parity.json`, relative to its size above 1: other CPUs add up in another order."""
@@ -39,27 +38,25 @@ LARGEST_TEMPERATURE = 1e3
 class OnnxStudent:
     """A version in memory; implements `askance.protocols.Student`. Build it with `load`."""
 
-    def __init__(self, manifest: Manifest, session: Session) -> None:
+    def __init__(self, manifest: Manifest, session: Session, front: Front) -> None:
         self.version = manifest.version
         self.labels = manifest.labels
         self.temperature = manifest.temperature
-        self._featurizer = features.build(manifest.featurizer)
         self._session = session
-        # A linear graph gathers a number a class, others what their metadata say.
-        self._max_cells = MAX_CELLS // max(len(manifest.labels), session.row_width)
+        self._front = front
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(n, K) float32 logits, C-contiguous; a document's row does not depend on the other documents."""
         logits = np.empty((len(texts), len(self.labels)), dtype=np.float32)
-        cut = features.rectangles(self._featurizer, list(texts), max_cells=self._max_cells)
-        for rows, ids, weights in cut:
-            logits[rows] = self._session.run("logits", {"ids": ids, "weights": weights})
+        for rows, feed in self._front.feeds(texts):
+            logits[rows] = self._session.run("logits", feed)
         return logits
 
 
 def assemble(manifest: Manifest, files: Mapping[str, bytes]) -> OnnxStudent:
     """The version that these files would be, in memory and unchecked."""
-    return OnnxStudent(manifest, open_session(files[GRAPH]))
+    session = open_session(files[GRAPH])
+    return OnnxStudent(manifest, session, front(manifest, session, files.__getitem__))
 
 
 def load(folder: Path, manifest: Manifest) -> OnnxStudent:
@@ -68,31 +65,41 @@ def load(folder: Path, manifest: Manifest) -> OnnxStudent:
     Whether the files match their digests is for the registry to check (`Registry.verified`). Here the graph has to
     load, to give one logit a label, and to give the parity documents the logits they had when it was exported.
     """
+    if not 0.0 < manifest.temperature < LARGEST_TEMPERATURE:
+        msg = f"{folder}: its manifest has the temperature {manifest.temperature:g}, outside (0, 1000); {REMEDY}"
+        raise DamagedVersionError(msg)
+    if manifest.features == "hashed":
+        _check_featurizer(folder, manifest)
+    session = open_session(folder / GRAPH)
+    try:
+        before = front(manifest, session, folder.joinpath)
+    except (RegistryError, OSError) as exc:
+        msg = f"{folder}: {exc}"
+        raise DamagedVersionError(msg) from exc
+    _check_graph(folder / GRAPH, session, manifest, before)
+    student = OnnxStudent(manifest, session, before)
+    _check_parity(folder / PARITY, student)
+    return student
+
+
+def _check_featurizer(folder: Path, manifest: Manifest) -> None:
     try:
         digest = features.digest(manifest.featurizer)
     except (TypeError, ValueError) as exc:
         msg = f"{folder}: its manifest describes impossible features ({exc}); {REMEDY}"
         raise DamagedVersionError(msg) from exc
-    if not 0.0 < manifest.temperature < LARGEST_TEMPERATURE:
-        msg = f"{folder}: its manifest has the temperature {manifest.temperature:g}, outside (0, 1000); {REMEDY}"
-        raise DamagedVersionError(msg)
     if manifest.featurizer_digest != digest:
         msg = (
             f"{folder}: it was trained on features that this build of askance hashes differently; install the "
             "askance it was trained with, or train a new version"
         )
         raise DamagedVersionError(msg)
-    session = open_session(folder / GRAPH)
-    _check_graph(folder / GRAPH, session, manifest)
-    student = OnnxStudent(manifest, session)
-    _check_parity(folder / PARITY, student)
-    return student
 
 
-def _check_graph(path: Path, session: Session, manifest: Manifest) -> None:
+def _check_graph(path: Path, session: Session, manifest: Manifest, front: Front) -> None:
     inputs, outputs = session.inputs, session.outputs
-    if inputs != ["ids", "weights"] or "logits" not in outputs:
-        msg = f"{path}: the graph takes {inputs} and gives {list(outputs)}, not ids, weights -> logits; {REMEDY}"
+    if not front.fits(inputs) or "logits" not in outputs:
+        msg = f"{path}: the graph takes {inputs} and gives {list(outputs)}, not {front.takes} -> logits; {REMEDY}"
         raise DamagedVersionError(msg)
     given = outputs["logits"][-1]
     if given != len(manifest.labels):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+RUNTIME: str = onnxruntime.__version__
+
 GRAPH = "student.onnx"
 
 REMEDY = "go back with `askance models rollback`, or delete the version's folder and train again"

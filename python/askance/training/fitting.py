@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,9 +17,18 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from askance.training.families import Fitted
+    from askance.manifest import EncoderConfig, Features
+    from askance.training.families import Calibrated
     from askance.training.inputs import Inputs
     from askance.training.spec import Spec
+
+
+class Reads(NamedTuple):
+    """What a student's graph takes, as its manifest says it."""
+
+    features: Features
+    encoder: EncoderConfig | None = None
+    max_tokens: int = 0
 
 
 class Trained(Protocol):
@@ -31,6 +41,10 @@ class Trained(Protocol):
     @property
     def files(self) -> Mapping[str, bytes]:
         """`student.onnx` and what it needs beside it."""
+
+    @property
+    def reads(self) -> Reads:
+        """What the graph takes."""
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """(n, K)."""
@@ -47,7 +61,7 @@ class Featurizer(Protocol):
 
 
 class Hashed:
-    """Hashed n-grams, by the kernel."""
+    """Hashed n-grams, by the kernel; implements `Featurizer`."""
 
     def __init__(self, spec: Spec) -> None:
         self._featurizer = features.build(spec.featurizer)
@@ -60,9 +74,11 @@ class Hashed:
 class FamilyStudent:
     """A student of one of `families`; implements `Trained`."""
 
-    def __init__(self, fitted: Fitted, temperature: float, featurizer: Featurizer) -> None:
-        self.temperature = temperature
-        self.files = {GRAPH: fitted.to_onnx()}
+    def __init__(self, calibrated: Calibrated, featurizer: Featurizer, reads: Reads, files: dict[str, bytes]) -> None:
+        """`files` are what the student needs beside its graph."""
+        fitted, self.temperature = calibrated
+        self.files = {GRAPH: fitted.to_onnx(), **files}
+        self.reads = reads
         self._fitted = fitted
         self._featurizer = featurizer
 
@@ -82,8 +98,8 @@ def fit(spec: Spec, texts: Sequence[str], labels: Sequence[str], weights: NDArra
     """
     place = {label: column for column, label in enumerate(spec.labels)}
     targets = np.array([place[label] for label in labels], dtype=np.int64)
-    featurizer = Hashed(spec)
-    fitted, temperature = families.train(
+    featurizer, reads, files = _featurizer(spec)
+    calibrated = families.train(
         spec.kind,
         featurizer.inputs(texts),
         targets,
@@ -93,4 +109,15 @@ def fit(spec: Spec, texts: Sequence[str], labels: Sequence[str], weights: NDArra
         seed=spec.seed,
         bits=spec.featurizer.bits,
     )
-    return FamilyStudent(fitted, temperature, featurizer)
+    return FamilyStudent(calibrated, featurizer, reads, files)
+
+
+def _featurizer(spec: Spec) -> tuple[Featurizer, Reads, dict[str, bytes]]:
+    if spec.features == "hashed":
+        return Hashed(spec), Reads("hashed"), {}
+    from askance.training import encoders
+    from askance.training.embeddings import Embeddings
+
+    encoder, config, files = encoders.read(spec.encoder, max_tokens=spec.max_tokens)
+    kept = Embeddings(encoder, None if spec.embeddings is None else Path(spec.embeddings))
+    return kept, Reads("encoder", config, spec.max_tokens), files

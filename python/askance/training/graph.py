@@ -1,4 +1,4 @@
-"""ONNX graphs, written by hand, node by node. This module and its neighbour `encoder_graph` are the home of onnx.
+"""ONNX graphs, written by hand, node by node. This module is the home of onnx.
 
 The hashed features' front is an embedding bag:
 
@@ -19,6 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 from askance.student.session import ROW_WIDTH
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from askance.training.trees import Trees
@@ -41,10 +43,11 @@ class Graph:
         self._inputs: dict[str, onnx.ValueInfoProto] = {}
         self._row_width = 1
 
-    def put(self, array: NDArray[Any]) -> str:
+    def put(self, array: NDArray[Any] | np.generic) -> str:
         """A constant; returns its name."""
         name = f"c{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        # Not `ascontiguousarray`, which makes a vector of a number.
+        self._constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
     def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
@@ -61,6 +64,10 @@ class Graph:
     def vectors(self, width: int) -> str:
         """The input `vectors`, (n, width) float32."""
         return self.input("vectors", TensorProto.FLOAT, ["n", width])
+
+    def tokens(self) -> str:
+        """The input `input_ids`, (n, L) int64."""
+        return self.input("input_ids", TensorProto.INT64, ["n", "L"])
 
     def bag(self, buckets: NDArray[np.int32], rows: NDArray[np.float32], *, bits: int) -> str:
         """The sums of weight times row over each document's features, (n, c); `rows` (m, c) belong to `buckets`."""
@@ -113,14 +120,14 @@ class Graph:
             target_weights=trees.leaf_value.astype(np.float32).tolist(),
         )
 
-    def serialised(self, value: str, *, name: str, width: int) -> bytes:
-        """The graph whose one output, called `name`, is `value`, (n, width) float32."""
+    def serialised(self, value: str, *, name: str, width: int, between: Sequence[str] = ()) -> bytes:
+        """The graph whose one output, called `name`, is `value`, (n, *between, width) float32."""
         nodes = [*self._nodes, helper.make_node("Identity", [value], [name])]
         graph = helper.make_graph(
             nodes,
             "askance",
             list(self._inputs.values()),
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", width])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", *between, width])],
             self._constants,
         )
         opsets = [helper.make_opsetid("", OPSET)]

@@ -20,7 +20,7 @@ from askance.errors import RegistryError, TrainingError
 from askance.ledger import SqliteLedger
 from askance.manifest import Manifest, Verdict
 from askance.records import GENERATED_TOPIC, Coordinates, Labelled
-from askance.registry import DirectoryRegistry
+from askance.registry import open_registry
 from askance.rules.split import is_held_out
 from askance.student import features, onnx
 from askance.training import evaluation, fitting, parity
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from askance.records import Generated
+    from askance.registry import StoredRegistry
     from askance.training.spec import Spec
 
 
@@ -44,7 +45,7 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
     with closing(SqliteLedger(Path(spec.ledger))) as ledger:
         rows = ledger.labelled()
         generated = ledger.generated("confirmed")
-    registry = DirectoryRegistry(Path(spec.registry), on_warning=on_warning)
+    registry = open_registry(spec.registry, cache=Path(spec.registry_cache), on_warning=on_warning)
     training, held_out = split(rows, labels=spec.labels, share=spec.holdout_share)
     augmented = _augmented(generated, spec)
     _check_that_it_is_new([*training, *augmented], spec, registry)
@@ -72,6 +73,9 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
         agreement=None,
         verdict=Verdict(promoted=False, why="not judged yet"),
         files={},
+        features=trained.reads.features,
+        encoder=trained.reads.encoder,
+        max_tokens=trained.reads.max_tokens,
     )
     challenger = onnx.assemble(draft, trained.files)
     texts = [row.text for row in held_out or training]
@@ -108,14 +112,16 @@ def split(rows: Sequence[Labelled], *, labels: Sequence[str], share: float) -> t
     return training, held_out
 
 
-def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: DirectoryRegistry) -> None:
+def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: StoredRegistry) -> None:
     """Nothing is gained by a version that would be the newest one over again, unless that one is damaged."""
     versions = registry.versions()
     if not versions:
         return
     newest = versions[-1]
-    learnt = (newest.training_digest, newest.student, newest.labels, newest.featurizer)
-    same = (_digest(training, spec), spec.kind, spec.labels, spec.featurizer)
+    read = newest.encoder.name if newest.encoder else "", newest.max_tokens
+    learnt = (newest.training_digest, newest.student, newest.labels, newest.featurizer, newest.features, read)
+    reads = (spec.encoder, spec.max_tokens) if spec.features == "encoder" else ("", 0)
+    same = (_digest(training, spec), spec.kind, spec.labels, spec.featurizer, spec.features, reads)
     if learnt == same and registry.is_whole(newest.version):
         msg = f"{newest.version} was trained on the very same {len(training):,} labels; nothing new was learnt"
         raise TrainingError(msg)
@@ -131,7 +137,7 @@ def _augmented(generated: Sequence[Generated], spec: Spec) -> list[Labelled]:
 
 
 def _weights(
-    training: Sequence[Labelled], spec: Spec, registry: DirectoryRegistry, champion: str | None
+    training: Sequence[Labelled], spec: Spec, registry: StoredRegistry, champion: str | None
 ) -> NDArray[np.float64] | None:
     """How much each row counts, 0 where `train.selection` leaves it out; None: all alike."""
     if spec.selection is None:
@@ -148,7 +154,7 @@ def _weights(
 def _judge(
     challenger: onnx.OnnxStudent,
     champion: str | None,
-    registry: DirectoryRegistry,
+    registry: StoredRegistry,
     held_out: Sequence[Labelled],
     spec: Spec,
 ) -> Verdict:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from askance.errors import ParityError, TrainingError
-from askance.registry import DirectoryRegistry
+from askance.registry import open_registry
 from askance.training.spec import Reply
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ class ProcessTrainer:
                 process.kill()
                 await process.wait()
         version = self._version(output, errors, process.returncode)
-        return await asyncio.to_thread(DirectoryRegistry(Path(self._spec.registry)).manifest, version)
+        return await asyncio.to_thread(self._manifest, version)
+
+    def _manifest(self, version: str) -> Manifest:
+        return open_registry(self._spec.registry, cache=Path(self._spec.registry_cache)).manifest(version)
 
     def _version(self, output: bytes, errors: bytes, code: int | None) -> str:
         try:

@@ -20,11 +20,21 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     ledger: str
     """Path of the ledger."""
     registry: str
-    """Path of the registry."""
+    """Path or URL of the registry."""
+    registry_cache: str = ""
+    """Path of the folder for copies of what a URL holds."""
     labels: tuple[str, ...]
     """The label set, in the order of the logits' columns."""
     kind: Family = "logistic"
     """The student family."""
+    features: Literal["hashed", "encoder"] = "hashed"
+    """What the families take."""
+    encoder: str = ""
+    """A folder, or a name on the hub."""
+    max_tokens: int = 128
+    """Documents are cut to so many, where tokens are read."""
+    embeddings: str | None = None
+    """The folder where an encoder's vectors are kept for the next training."""
     featurizer: FeaturizerConfig = FeaturizerConfig()
     holdout_share: float = 0.2
     promote: PromotionRule = "unless_worse"

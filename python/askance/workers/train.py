@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from askance.errors import RegistryError, TrainingError
+from askance.errors import RegistryError, RegistryUnreachableError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -50,15 +50,18 @@ class TrainWorker:
         self._schedule = schedule
         self._telemetry = telemetry
         self._clock = clock
+        self._is_owing = True
+        self._warned = ""
 
     async def run(self, *, stop: asyncio.Event, drain: asyncio.Event) -> None:
         """Train until `stop` is set (a training under way is given up), or until `drain` is set, then once more.
 
         `drain` says that no more labels will come: whatever has not been trained on yet gets a last training.
         """
-        await self._make_up_for_a_crash()
         while not stop.is_set():
             last = drain.is_set()
+            if self._is_owing:
+                await self._make_up()
             counts = await asyncio.to_thread(self._ledger.counts)
             if self._schedule.due(counts.labelled, self._clock(), last=last):
                 await self._train_unless_stopped(counts.labelled, stop)
@@ -67,12 +70,18 @@ class TrainWorker:
             else:
                 await _first_of(stop, drain, seconds=_POLL_SECONDS)
 
-    async def _make_up_for_a_crash(self) -> None:
+    async def _make_up(self) -> None:
         """A version is published first and promoted then; a process that died in between left it waiting."""
-        version = await asyncio.to_thread(self._registry.unpromoted)
-        if version is not None:
-            await asyncio.to_thread(self._roll_out, version)
-            _logger.info("version %s rolled out: it had earned it when the process ended", version)
+        try:
+            version = await asyncio.to_thread(self._registry.unpromoted)
+            if version is not None:
+                await asyncio.to_thread(self._roll_out, version)
+                _logger.info("version %s rolled out: it had earned it before", version)
+        except RegistryUnreachableError as exc:
+            self._warn_once(str(exc))
+        else:
+            self._is_owing = False
+            self._warned = ""
 
     async def _train_unless_stopped(self, labels: int, stop: asyncio.Event) -> None:
         training = asyncio.create_task(self._train(labels))
@@ -101,15 +110,25 @@ class TrainWorker:
             outcome = "promoted" if manifest.verdict.promoted else "kept"
             self._telemetry.trainings.labels(outcome=outcome).inc()
             _logger.info("version %s %s: %s", manifest.version, outcome, manifest.verdict.why)
-            if manifest.verdict.promoted:
-                await asyncio.to_thread(self._roll_out, manifest.version)
-            if self._augment is not None:
-                # The rounds after the best one made versions too, which must not be taken for ones that wait.
-                await asyncio.to_thread(self._registry.pass_over)
-            await asyncio.to_thread(self._remove_old)
+            try:
+                if manifest.verdict.promoted:
+                    await asyncio.to_thread(self._roll_out, manifest.version)
+                if self._augment is not None:
+                    # The rounds after the best one made versions too, which must not be taken for ones that wait.
+                    await asyncio.to_thread(self._registry.pass_over)
+            except RegistryUnreachableError as exc:
+                self._is_owing = True
+                self._warn_once(f"version {manifest.version} has to wait: {exc}")
+            else:
+                await asyncio.to_thread(self._remove_old)
         finally:
             self._telemetry.training_seconds.observe(self._clock() - started)
             self._schedule.trained(used, self._clock())
+
+    def _warn_once(self, text: str) -> None:
+        if text != self._warned:
+            _logger.warning("%s", text)
+        self._warned = text
 
     def _remove_old(self) -> None:
         try:

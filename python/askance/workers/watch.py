@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from askance.errors import RegistryError
+from askance.errors import RegistryError, RegistryUnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +30,10 @@ async def watch(
     """Poll the champion's name and swap it in once it is loaded, checked and warm, until `stop` is set.
 
     What else the data plane is told follows, and the version on trial. A version that cannot be loaded is refused once,
-    with its reason; the live student stays.
+    with its reason, and one that cannot be reached is tried again; the live student stays.
     """
     refused: str | None = None
+    warned = ""
     while not stop.is_set():
         try:
             champion = await asyncio.to_thread(registry.current)
@@ -42,6 +43,8 @@ async def watch(
                     tried = slot.live.challenger
                     known = tried is not None and tried.version == champion
                     slot.put(tried if tried is not None and known else await asyncio.to_thread(load, champion))
+                except RegistryUnreachableError:
+                    raise
                 except RegistryError as exc:
                     refused = champion
                     telemetry.swap_failures.inc()
@@ -56,8 +59,12 @@ async def watch(
                 if challenger is None or challenger.version != wanted:
                     challenger = await _on_trial(wanted, load, telemetry)
                 slot.direct(directions, challenger)
+            warned = ""
         except Exception as exc:  # noqa: BLE001 - whatever it is, the stream must not lose its watch for ever
-            _logger.warning("the registry cannot be read, the live version stays: %s: %s", type(exc).__name__, exc)
+            warning = f"{type(exc).__name__}: {exc}"
+            if warning != warned:
+                _logger.warning("the registry cannot be read, the live version stays: %s", warning)
+            warned = warning
         try:
             await asyncio.wait_for(stop.wait(), interval_seconds)
         except TimeoutError:
@@ -70,6 +77,8 @@ async def _on_trial(version: str | None, load: Callable[[str], Student], telemet
         return None
     try:
         student = await asyncio.to_thread(load, version)
+    except RegistryUnreachableError:
+        raise
     except Exception as exc:  # noqa: BLE001 - a trial must not keep the data plane from what it is told
         telemetry.swap_failures.inc()
         _logger.error("version %s cannot be tried: %s", version, exc)

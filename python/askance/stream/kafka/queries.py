@@ -57,6 +57,8 @@ class LaneWorker:
         self._config = config
         self._ledger = ledger
         self._telemetry = telemetry
+        self._behind: frozenset[int] | None = None
+        self._catching_up: tuple[frozenset[int], asyncio.Task[None]] | None = None
         self._membership = Membership(
             config,
             group=f"{config.group.id}-teach",
@@ -79,14 +81,20 @@ class LaneWorker:
 
     async def run(self) -> None:
         """Fill and publish until cancelled; raises `StreamError` when that cannot go on."""
-        while True:
-            poll = await self._membership.poll(max_records=_MOST_RECORDS, max_wait_seconds=_POLL_SECONDS)
-            try:
-                for tp, records in poll.records.items():
-                    await self._ingest(tp, records)
-            except TROUBLE as exc:
-                self._membership.fail(exc)
-            await self._publish()
+        try:
+            while True:
+                poll = await self._membership.poll(max_records=_MOST_RECORDS, max_wait_seconds=_POLL_SECONDS)
+                try:
+                    for tp, records in poll.records.items():
+                        await self._ingest(tp, records)
+                    await self._own_what_is_caught_up()
+                except TROUBLE as exc:
+                    self._membership.fail(exc)
+                await self._publish()
+        finally:
+            if self._catching_up is not None:
+                self._catching_up[1].cancel()
+                await asyncio.gather(self._catching_up[1], return_exceptions=True)
 
     async def _prepare(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
         config = self._config
@@ -100,7 +108,7 @@ class LaneWorker:
             raise StreamError(msg)
         self._ledger.owned = frozenset()
         self._ledger.lanes = lanes
-        await catch_up(config, self._ledger, [tp.partition for tp in partitions])
+        self._behind = frozenset(tp.partition for tp in partitions)
         offsets = await asyncio.to_thread(self._ledger.offsets)
         for tp in partitions:
             if (offset := offsets.get((tp.topic, tp.partition))) is not None:
@@ -108,7 +116,23 @@ class LaneWorker:
             else:
                 # Not the group's committed offset: this ledger has seen nothing of the lane yet.
                 await consumer.seek_to_beginning(tp)
-        self._ledger.owned = frozenset(tp.partition for tp in partitions)
+
+    async def _own_what_is_caught_up(self) -> None:
+        """Beside the group's life: no heart beats in `_prepare`, and to read a long topic again takes minutes."""
+        if self._catching_up is None:
+            if self._behind is not None:
+                catching_up = asyncio.create_task(catch_up(self._config, self._ledger, sorted(self._behind)))
+                self._catching_up = self._behind, catching_up
+            return
+        lanes, catching_up = self._catching_up
+        if not catching_up.done():
+            return
+        self._catching_up = None
+        await catching_up
+        # Unless the group has shared the lanes out anew: then others have published since.
+        if self._behind is lanes and lanes <= {tp.partition for tp in self._membership.held}:
+            self._behind = None
+            self._ledger.owned = lanes
 
     async def _ingest(self, tp: TopicPartition, records: Sequence[Any]) -> None:
         queries, broken = _decoded(records, decode_query)
