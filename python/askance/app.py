@@ -300,12 +300,13 @@ class _Run:
         if assembly.on_kafka(self._config):
             view = assembly.label_view(self._config, ledger, self._telemetry, self._health)
             background.append(asyncio.create_task(self._stop_if_it_fails("train", view.run())))
-        schedule = await asyncio.to_thread(assembly.schedule, config, registry, now=time.monotonic())
+        schedule = await asyncio.to_thread(assembly.schedule, config, registry, self._labels, now=time.monotonic())
         rollout = assembly.rollout(config, self._open_ledger("train"), registry, self._telemetry)
         guard = assembly.guard(config, self._open_ledger("train"), registry, self._telemetry, on_drift=schedule.hasten)
         trainer = assembly.trainer(config, self._labels)
         augmenter = None
         if isinstance(ledger, SqliteLedger):
+            await asyncio.to_thread(ledger.lose_augmentation)
             augmenter = teaching.augmenter(
                 config, self._labels, ledger, trainer, lambda version: assembly.load(registry, version)
             )

@@ -122,32 +122,6 @@ class Attempt(msgspec.Struct, frozen=True):
     """The server asks not to be asked again, by anybody, for so long."""
 
 
-class WritingOrder(msgspec.Struct, frozen=True):
-    """What the teacher is to write: new documents of a class, seeing how the student does on it."""
-
-    label: str
-    precision: float
-    recall: float
-    f1: float
-    examples: tuple[str, ...]
-    """Documents of the class."""
-    mistakes: tuple[tuple[str, str, str], ...]
-    """Hard negatives: document, label, and what the student took it for."""
-    documents: int
-    """How many to write."""
-    document_tokens: int
-    """The longest one, in tokens."""
-
-
-class Writing(msgspec.Struct, frozen=True):
-    """What a call that asked for new documents came to; `error` says why there are none."""
-
-    texts: tuple[str, ...] = ()
-    error: str | None = None
-    charges: tuple[Charge, ...] | None = None
-    """None: unknown, so it counts as its reservation."""
-
-
 class Pending(msgspec.Struct, frozen=True):
     """A query as the ledger hands it out, with its history."""
 

@@ -90,6 +90,10 @@ class Manifest(msgspec.Struct, frozen=True):
     """File name to SHA-256."""
     dropped: int = 0
     """Of the labels to train on, those that `train.selection` left out."""
+    label_set: int = 1
+    """The number of the label set: one more whenever the labels are others than the newest version's."""
+    renamed: dict[str, str] = {}
+    """What labels of old were called when this was trained, `teacher.renamed`: they count as such."""
     generated: int = 0
     """Documents fitted on that the teacher wrote, besides the labels."""
     features: Features = "hashed"

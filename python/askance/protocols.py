@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from askance.augmentation import Generated, Writing, WritingOrder
     from askance.calls import (
         Attempt,
         Audit,
@@ -27,15 +28,12 @@ if TYPE_CHECKING:
         Spend,
         SpendRow,
         TeacherState,
-        Writing,
-        WritingOrder,
     )
     from askance.directions import Directions
     from askance.manifest import Manifest
     from askance.records import (
         Coordinates,
         Delivery,
-        Generated,
         HumanAnswer,
         Judged,
         Label,
@@ -308,13 +306,14 @@ class AugmentationLedger(Ledger, Protocol):
         """Settle a call that labelled a generated document, and write down what it said, in one transaction."""
 
     def lose_augmentation(self) -> None:
-        """Give up the augmentation's calls of a process that died: they count at their worst."""
+        """Give up what a process that died left behind: its calls count at their worst, its unfinished round for
+        nothing."""
 
-    def discard_generated(self, after_round: int) -> int:
-        """Never train on what later rounds wrote; returns how many documents that is."""
+    def end_rounds(self, best: int) -> None:
+        """Keep what rounds up to the best one confirmed; what later ones wrote is never trained on again."""
 
-    def generated(self, status: str | None = None) -> Sequence[Generated]:
-        """What the teacher wrote, all of it or of one status, oldest first."""
+    def generated(self) -> Sequence[Generated]:
+        """What the teacher wrote, oldest first."""
 
     def last_round(self) -> int:
         """The last augmentation round that wrote anything, 0 before the first."""

@@ -323,24 +323,6 @@ class Labelled(msgspec.Struct, frozen=True):
     """The student's when the document came; 1 where none had scored it."""
 
 
-GENERATED_TOPIC = "askance.generated"
-"""The topic of the coordinates of generated documents, which stand in no stream."""
-
-
-class Generated(msgspec.Struct, frozen=True):
-    """A document the teacher wrote for training: no part of the stream, and never held out."""
-
-    number: int
-    round: int
-    text: str
-    wanted: str
-    """The class it was written for."""
-    label: str | None = None
-    """What a second call, which was not told, said it is."""
-    status: str = "unchecked"
-    """`unchecked`, `confirmed` (only these are trained on), `refused` or `discarded`."""
-
-
 class Judged(msgspec.Struct, frozen=True):
     """A query and how it ended, if it has: one term of the estimates, or one that is missing."""
 

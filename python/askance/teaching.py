@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from askance.calls import Caps, Limit
 from askance.errors import ConfigError
+from askance.labelset import renaming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from askance.calls import Audit
     from askance.config import Config, TeacherConfig
@@ -39,7 +40,15 @@ def labels(config: Config) -> tuple[str, ...]:
     if field is None:
         msg = "the label set is unknown; name the labels with teacher.labels (--labels) or --labels-from-field"
         raise ConfigError(msg)
-    return distinct_values(_recorded_path(config), field)
+    found = distinct_values(_recorded_path(config), field)
+    renamed = teacher.present_names
+    label_set = tuple(sorted({renamed.get(label, label) for label in found}))
+    try:
+        renaming(teacher.renamed, label_set)
+    except ValueError as exc:
+        msg = f"teacher.{exc}"
+        raise ConfigError(msg) from exc
+    return label_set
 
 
 def warn_of_other_labels(label_set: Sequence[str], registry: Registry) -> None:
@@ -131,6 +140,7 @@ def batch_worker(config: Config, teacher: BatchTeacher, label_set: tuple[str, ..
         ledger=ledger,
         teacher=teacher,
         labels=label_set,
+        renamed=config.teacher.present_names,
         caps=caps(config),
         key=teacher.teacher.key if settings.reuse else None,
         alike=settings.near_duplicates,
@@ -138,10 +148,10 @@ def batch_worker(config: Config, teacher: BatchTeacher, label_set: tuple[str, ..
     )
 
 
-def examples_of(config: Config, ledger: Ledger) -> list[tuple[str, str]]:
-    """The labelled documents that the prompt shows."""
+def examples_of(config: Config, label_set: Collection[str], ledger: Ledger) -> list[tuple[str, str]]:
+    """The labelled documents that the prompt shows; one whose label is no more is not among them."""
     count = config.teacher.examples
-    return [(row.text, row.label) for row in ledger.labelled(count)] if count else []
+    return [(row.text, row.label) for row in ledger.labelled(count) if row.label in label_set] if count else []
 
 
 def _first(settings: TeacherConfig) -> TeacherConfig:
@@ -161,11 +171,12 @@ def teach_worker(
 
     settings = config.teacher
     if settings.examples or settings.first.model is not None:
-        teacher = make_teacher(config, label_set, examples_of(config, ledger), evidence=ledger.evidence)
+        teacher = make_teacher(config, label_set, examples_of(config, label_set, ledger), evidence=ledger.evidence)
     return TeachWorker(
         ledger=ledger,
         teacher=teacher,
         labels=label_set,
+        renamed=config.teacher.present_names,
         telemetry=telemetry,
         pace=Pace(
             most=settings.concurrency,

@@ -117,6 +117,7 @@ async def augment(state: Path, server: FakeLLM, plan: Plan, caps: Caps | None = 
     """The version before, and what comes of it."""
     config = TeacherConfig(kind="openai", model="m", base_url=server.base_url, timeout_seconds=5.0)
     with closing(SqliteLedger(state / "ledger.db")) as ledger:
+        ledger.lose_augmentation()
         trainer = InProcess(state)
         augmenter = Augmenter(
             ledger=ledger,
@@ -171,7 +172,7 @@ def test_rounds_go_on_while_they_help_and_the_best_version_comes_back(tmp_path: 
     assert versions.index(after.version) == 1
     # The second round's documents are trained on by no later version.
     (calls, _), by_status, left = books(tmp_path)
-    assert by_status == {"confirmed": 20, "discarded": 60}
+    assert by_status == {"kept": 20, "discarded": 60}
     assert (calls, left) == (2 + 20 + 60, 0)
     # What it was shown: the weak class and its mistakes; and nothing that is held out.
     shown = "\n".join(message["content"] for order in scripted.orders for message in order["messages"])
@@ -244,7 +245,7 @@ def test_no_cap_is_passed(tmp_path: Path, held: list[str], cap: str) -> None:
     else:
         assert calls > 1
         assert nanos <= least
-    assert by_status.get("confirmed", 0) <= calls - 1
+    assert by_status.get("kept", 0) <= calls - 1
     assert after.version
 
 
@@ -313,8 +314,9 @@ def test_a_killed_process_has_spent_what_it_reserved_and_the_next_one_goes_on(tm
         ledger.commit([Query(where, "x", "one more cat", None, None, 1.0, 1.0, None, 0)], (), None)
         give(ledger, [Label(where, Outcome.LABELLED, "animals", "test", Answer("animals"), 0.0)])
     asyncio.run(go())
-    (calls, _), _, left = books(tmp_path)
+    (calls, _), by_status, left = books(tmp_path)
     assert (calls, left) == (before + 1 + 12, 0)
+    assert by_status["discarded"] >= 8  # the round that was cut off never ended
 
 
 def test_its_spend_is_a_row_of_its_own(tmp_path: Path, held: list[str]) -> None:
@@ -371,7 +373,7 @@ def test_a_run_with_augment_trains_on_what_was_written(tmp_path: Path) -> None:
     assert code == 0, errors
     with closing(SqliteLedger(tmp_path / "askance-state" / "ledger.db")) as ledger:
         stored = ledger.generated()
-    assert {one.status for one in stored} <= {"confirmed", "discarded"}
+    assert {one.status for one in stored} <= {"kept", "refused", "discarded"}
     assert stored, errors
     versions = registry(tmp_path / "askance-state").versions()
     assert any(version.generated for version in versions)

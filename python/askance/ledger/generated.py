@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from askance.augmentation import Generated
 from askance.ledger import spending
 from askance.ledger.accounts import Purse
-from askance.records import Generated
 
 if TYPE_CHECKING:
     import sqlite3
@@ -77,21 +77,18 @@ def check(connection: sqlite3.Connection, call: int, number: int, label: str | N
     )
 
 
-def discard(connection: sqlite3.Connection, after_round: int) -> int:
-    """Never train on what later rounds wrote; returns how many documents that is."""
-    return connection.execute(
-        "UPDATE generated SET status = 'discarded' WHERE round > ? AND status IN ('unchecked', 'confirmed')",
-        (after_round,),
-    ).rowcount
-
-
-def read(connection: sqlite3.Connection, status: str | None = None) -> list[Generated]:
-    """All, or those of one status, in the order they were written."""
-    rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM generated WHERE ? IS NULL OR status = ? ORDER BY number",  # noqa: S608 - a constant
-        (status, status),
+def end_rounds(connection: sqlite3.Connection, best: int | None) -> None:
+    """Keep what rounds up to the best one confirmed, and nothing else of those that have not been judged."""
+    connection.execute(
+        "UPDATE generated SET status = CASE WHEN status = 'confirmed' AND round <= ? THEN 'kept' ELSE 'discarded' END"
+        " WHERE status IN ('unchecked', 'confirmed')",
+        (-1 if best is None else best,),
     )
-    return [Generated(*row) for row in rows]
+
+
+def read(connection: sqlite3.Connection) -> list[Generated]:
+    """All, in the order they were written."""
+    return [Generated(*row) for row in connection.execute(f"SELECT {_COLUMNS} FROM generated ORDER BY number")]  # noqa: S608 - a constant
 
 
 def last_round(connection: sqlite3.Connection) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from askance.calls import Reservation, TeacherState
 from askance.errors import LedgerError
 from askance.ledger import accounts, batches, generated, people, reports, spending
+from askance.ledger.names import Names
 from askance.ledger.queries import add_queries, count_awaited, due_answers, stand
 from askance.ledger.reuse import Sieve
 from askance.ledger.schema import connect, transaction
@@ -21,11 +22,12 @@ from askance.ledger.tallies import BLOCK, add_tallies, read_tallies
 from askance.records import Coordinates, Judged, LabelCounts, Labelled, Outcome, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from askance.augmentation import Generated
     from askance.calls import Audit, Batch, BatchStatus, Call, Limit, Order, Settlement, Spend, SpendRow
-    from askance.records import Generated, HumanAnswer, Label, Position, Query, Question, Taken, Tally
+    from askance.records import HumanAnswer, Label, Position, Query, Question, Taken, Tally
 
 
 class SqliteLedger:
@@ -36,8 +38,10 @@ class SqliteLedger:
 
     block = BLOCK
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, renamed: Mapping[str, str] | None = None) -> None:
+        """`renamed` is what former labels are called now: whatever is read has the present names. The rows stay."""
         self._path = path
+        self._named = Names(renamed or {})
         self._connection = connect(path)
         self._lock = threading.Lock()
         self._sieve = Sieve()
@@ -109,7 +113,7 @@ class SqliteLedger:
     def tallies(self, *, shadow: bool = False) -> list[Tally]:
         """What was counted of all documents, by block of offsets and version; or of those scored by a shadow."""
         with self._reading() as connection:
-            return read_tallies(connection, shadow=shadow)
+            return self._named.tallies(read_tallies(connection, shadow=shadow))
 
     def judged(self, *, since: int = 0, newest: int | None = None) -> list[Judged]:
         """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
@@ -122,7 +126,9 @@ class SqliteLedger:
                 (since, -1 if newest is None else newest),
             ).fetchall()
         rows.reverse()
-        return [Judged(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
+        return self._named.judged(
+            Judged(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows
+        )
 
     def progress(self) -> dict[tuple[str, int], Progress]:
         """By (topic, partition): how far the stream is done."""
@@ -217,12 +223,12 @@ class SqliteLedger:
     def audits(self) -> list[Audit]:
         """Every label that was asked for again, with both answers."""
         with self._reading() as connection:
-            return reports.audits(connection)
+            return self._named.audits(reports.audits(connection))
 
     def evidence(self, teacher: str) -> list[Audit]:
         """Every answer of a cascade's first teacher that the second was asked for too."""
         with self._reading() as connection:
-            return reports.evidence(connection, teacher)
+            return self._named.audits(reports.evidence(connection, teacher))
 
     def questions(self, *, below: float | None, limit: int) -> list[Question]:
         """Queries that people may answer: without a label or, with `below`, with one that is less sure."""
@@ -274,19 +280,20 @@ class SqliteLedger:
             generated.check(connection, settlement.call, number, label, confidence)
 
     def lose_augmentation(self) -> None:
-        """Give up the augmentation's calls of a process that died: they count at their worst."""
+        """Give up what a process that died left behind: its calls count at their worst, its round for nothing."""
         with self._writing() as connection:
             spending.lose_calls(connection, generated.PURPOSE)
+            generated.end_rounds(connection, None)
 
-    def discard_generated(self, after_round: int) -> int:
-        """Never train on what later rounds wrote; returns how many documents that is."""
+    def end_rounds(self, best: int) -> None:
+        """Keep what rounds up to the best one confirmed; what later ones wrote is never trained on again."""
         with self._writing() as connection:
-            return generated.discard(connection, after_round)
+            generated.end_rounds(connection, best)
 
-    def generated(self, status: str | None = None) -> list[Generated]:
-        """What the teacher wrote, all of it or of one status, oldest first."""
+    def generated(self) -> list[Generated]:
+        """What the teacher wrote, oldest first."""
         with self._reading() as connection:
-            return generated.read(connection, status)
+            return self._named.generated(generated.read(connection))
 
     def last_round(self) -> int:
         """The last augmentation round that wrote anything, 0 before the first."""
@@ -308,4 +315,6 @@ class SqliteLedger:
                 (Outcome.LABELLED, -1 if newest is None else newest),
             ).fetchall()
         rows.reverse()
-        return [Labelled(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
+        return self._named.labelled(
+            Labelled(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows
+        )

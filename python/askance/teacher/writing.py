@@ -16,7 +16,7 @@ from askance.teacher.prompt import Request, fenced
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from askance.calls import WritingOrder
+    from askance.augmentation import WritingOrder
     from askance.teacher.wire import Reply
 
 

@@ -25,6 +25,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the folder for copies of what a URL holds."""
     labels: tuple[str, ...]
     """The label set, in the order of the logits' columns."""
+    renamed: dict[str, str] = {}
+    """Former label to what it is called now."""
     kind: Family = "logistic"
     """The student family."""
     features: Literal["hashed", "encoder"] = "hashed"

@@ -13,9 +13,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from askance.calls import Caps, Limit, Order, Settlement, Spend, WritingOrder
+from askance.augmentation import GENERATED_TOPIC, WritingOrder
+from askance.calls import Caps, Limit, Order, Settlement, Spend
 from askance.errors import TeacherError, TrainingError
-from askance.records import GENERATED_TOPIC, Coordinates, Query
+from askance.records import Coordinates, Query
 from askance.rules.likeness import signatures, unlike
 from askance.rules.outcome import judge
 from askance.rules.split import is_held_out
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from askance.augmentation import Generated
     from askance.manifest import Manifest
     from askance.protocols import AugmentationLedger, Student, Trainer, Writer
-    from askance.records import Generated, Labelled
+    from askance.records import Labelled
     from askance.rules.weakness import ClassReport
 
 _EXAMPLES = 4
@@ -84,17 +86,13 @@ class Augmenter:
         self._caps = caps
         self._now = now
         self._run = 0
-        self._is_first = True
 
     async def better(self, version: Manifest) -> Manifest:
         """The best version by agreement on the holdout: this one, or one that also learnt from what was written.
 
-        What rounds after the best one's wrote is never trained on. Ends early, with the best so far, when a cap leaves
-        no room or the teacher cannot be asked.
+        What rounds after the best one's wrote is never trained on again. Ends early, with the best so far, when a cap
+        leaves no room or the teacher cannot be asked.
         """
-        if self._is_first:
-            await asyncio.to_thread(self._ledger.lose_augmentation)
-            self._is_first = False
         # What is written counts against the run that labels are asked for in.
         self._run = await asyncio.to_thread(self._ledger.latest_run)
         best, stale = version, 0
@@ -115,7 +113,7 @@ class Augmenter:
                 stale += 1
             if ended or stale >= self._plan.patience:
                 break
-        await asyncio.to_thread(self._ledger.discard_generated, best_round)
+        await asyncio.to_thread(self._ledger.end_rounds, best_round)
         return best
 
     async def aclose(self) -> None:

@@ -2,7 +2,8 @@
 ALTER TABLE calls ADD COLUMN purpose TEXT NOT NULL DEFAULT 'label';
 
 -- Documents the teacher wrote for training. They are no part of the stream: no estimate, no holdout and no audit has them.
--- status: unchecked -> confirmed (the second label is the wanted one) | refused | discarded (its round was of no use)
+-- status: unchecked -> refused, or confirmed (the second label is the wanted one) -> kept, or discarded (its round was
+-- of no use, or never ended)
 CREATE TABLE generated (
     number INTEGER PRIMARY KEY,
     round INTEGER NOT NULL,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import openai
 
-from askance.calls import Attempt, Charge, Fault, Spend, Writing
+from askance.augmentation import Writing
+from askance.calls import Attempt, Charge, Fault, Spend
 from askance.teacher.headers import rate_limit_reset
 from askance.teacher.openai.endpoint import Endpoint
 from askance.teacher.prompt import Prompt
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam
     from openai.types.chat.completion_create_params import ResponseFormat
 
-    from askance.calls import WritingOrder
+    from askance.augmentation import WritingOrder
     from askance.config import TeacherConfig
     from askance.records import Answer, Query
     from askance.rules.spend import Price
