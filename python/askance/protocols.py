@@ -281,8 +281,13 @@ class Ledger(Protocol):
     def tallies(self, *, shadow: bool = False) -> Sequence[Tally]:
         """What was counted of all documents, by block of offsets and version; or of those scored by a shadow."""
 
-    def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
-        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
+    def judged(
+        self, *, since: int = 0, newest: int | None = None, versions: Sequence[str] | None = None
+    ) -> Sequence[Judged]:
+        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first.
+
+        With `versions` only those that one of them has answered, or scored as a shadow.
+        """
 
     def labelled(self, newest: int | None = None) -> Sequence[Labelled]:
         """Every query with a valid label, or only the `newest` so many, in the order the labels came."""
@@ -320,7 +325,7 @@ class AugmentationLedger(Ledger, Protocol):
 
 
 class LedgerView(Ledger, Protocol):
-    """A ledger filled from the queries and labels topics; see `askance.ledger.view` for lanes."""
+    """A ledger filled from the queries, labels and tallies topics; see `askance.ledger.view` for lanes."""
 
     lanes: int
     owned: frozenset[int]
@@ -329,7 +334,11 @@ class LedgerView(Ledger, Protocol):
         """By (topic, partition): the next offset to read."""
 
     def ingest(
-        self, queries: Sequence[Query], settled: Sequence[Settled], offsets: Mapping[tuple[str, int], int]
+        self,
+        queries: Sequence[Query],
+        settled: Sequence[Settled],
+        offsets: Mapping[tuple[str, int], int],
+        counted: Sequence[Position] = (),
     ) -> None:
         """Store what the topics say and how far they were read, in one transaction; what is known already is left."""
 

@@ -43,6 +43,7 @@ def settings(servers: str, delivery: str) -> KafkaConfig:
             "predictions": f"{name}.predictions",
             "queries": f"{name}.queries",
             "labels": f"{name}.labels",
+            "tallies": f"{name}.tallies",
             "dead_letters": f"{name}.dead-letters",
             "delivery": delivery,
         }

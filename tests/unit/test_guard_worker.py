@@ -50,9 +50,8 @@ class World:
     def tallies(self) -> Sequence[Tally]:
         return self._tallies
 
-    def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
-        assert newest is None
-        return [row for row in self._judged if row.coordinates.offset >= since]
+    def judged(self, *, since: int, versions: Sequence[str]) -> Sequence[Judged]:
+        return [row for row in self._judged if row.coordinates.offset >= since and row.version in versions]
 
     def current(self) -> str:
         return self.live

@@ -61,7 +61,7 @@ def window(
         version = registry.current()
     if version is not None and version not in {manifest.version for manifest in manifests}:
         registry.manifest(version)
-    with assembly.ledger(loaded, "classify") as ledger:
+    with assembly.ledger(loaded, "train") as ledger:
         block = ledger.block
         first, last = since // block * block, None if until is None else until // block * block
         tallies = [

@@ -27,7 +27,7 @@ def write(config: Path | None, state: Path | None, output: Path) -> None:
         msg = f"{loaded.state}: there is no such folder; name the one of the run with --state"
         raise UsageError(msg)
     registry = assembly.registry(loaded)
-    with assembly.ledger(loaded, "classify") as ledger:
+    with assembly.ledger(loaded, "train") as ledger:
         tallies, judged = ledger.tallies(), ledger.judged()
     page = render(run_report(registry.versions(), registry.current(), tallies, judged))
     try:

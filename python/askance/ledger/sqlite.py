@@ -18,7 +18,7 @@ from askance.ledger.names import Names
 from askance.ledger.queries import add_queries, count_awaited, due_answers, stand
 from askance.ledger.reuse import Sieve
 from askance.ledger.schema import connect, transaction
-from askance.ledger.tallies import BLOCK, add_tallies, read_tallies
+from askance.ledger.tallies import BLOCK, advance, read_tallies
 from askance.records import Coordinates, Judged, LabelCounts, Labelled, Outcome, Progress
 
 if TYPE_CHECKING:
@@ -80,25 +80,7 @@ class SqliteLedger:
         with self._writing() as connection:
             add_queries(connection, queries)
             stand(connection, standings)
-            connection.executemany(
-                "INSERT INTO progress VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET"
-                " next_offset = excluded.next_offset, documents = documents + excluded.documents,"
-                " accepted = accepted + excluded.accepted, dead_letters = dead_letters + excluded.dead_letters,"
-                " bookmark = excluded.bookmark",
-                [
-                    (
-                        position.topic,
-                        position.partition,
-                        position.next_offset,
-                        position.documents,
-                        position.accepted,
-                        position.dead_letters,
-                        bookmark,
-                    )
-                    for position in positions
-                ],
-            )
-            add_tallies(connection, positions)
+            advance(connection, positions, bookmark)
 
     def due_answers(self, now: float, limit: int) -> list[tuple[Query, Label | None]]:
         """Of queries that a contract waits for: those that have ended, and held ones whose deadline (Unix) is past."""
@@ -115,15 +97,22 @@ class SqliteLedger:
         with self._reading() as connection:
             return self._named.tallies(read_tallies(connection, shadow=shadow))
 
-    def judged(self, *, since: int = 0, newest: int | None = None) -> list[Judged]:
-        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
+    def judged(
+        self, *, since: int = 0, newest: int | None = None, versions: Sequence[str] | None = None
+    ) -> list[Judged]:
+        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first.
+
+        With `versions` only those that one of them has answered, or scored as a shadow.
+        """
+        these = ", ".join("?" * len(versions or ()))
+        chosen = "" if versions is None else f" AND (queries.version IN ({these}) OR shadow_version IN ({these}))"
         with self._reading() as connection:
             rows = connection.execute(
-                'SELECT topic, partition, "offset", document_id, predicted, version, propensity, queries.confidence,'
+                'SELECT topic, partition, "offset", document_id, predicted, version, propensity, queries.confidence,'  # noqa: S608 - marks only
                 " status, label, labels.likeness, threshold, shadow_version, shadow_predicted, shadow_confidence"
                 " FROM queries LEFT JOIN labels ON labels.query = queries.number"
-                ' WHERE "offset" >= ? ORDER BY queries.number DESC LIMIT ?',
-                (since, -1 if newest is None else newest),
+                f' WHERE "offset" >= ?{chosen} ORDER BY queries.number DESC LIMIT ?',
+                (since, *(versions or ()), *(versions or ()), -1 if newest is None else newest),
             ).fetchall()
         rows.reverse()
         return self._named.judged(

@@ -1,4 +1,4 @@
-"""The ledger as a view of the queries and labels topics: what Kafka adds to it.
+"""The ledger as a view of the queries, labels and tallies topics: what Kafka adds to it.
 
 Rows and the offsets they were read up to are one transaction, so a restart goes on where the rows end, and a lost file
 is rebuilt by reading the topics again.
@@ -13,13 +13,14 @@ import msgspec
 from askance.ledger import reuse, spending
 from askance.ledger.queries import SETTLED, add_queries, settled_of
 from askance.ledger.sqlite import SqliteLedger
+from askance.ledger.tallies import count_once
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Mapping, Sequence
 
     from askance.calls import Order, Reservation, Settlement, Spend
-    from askance.records import Query, Settled
+    from askance.records import Position, Query, Settled
 
 
 class ViewLedger(SqliteLedger):
@@ -40,7 +41,11 @@ class ViewLedger(SqliteLedger):
         return {key: progress.next_offset for key, progress in self.progress().items()}
 
     def ingest(
-        self, queries: Sequence[Query], settled: Sequence[Settled], offsets: Mapping[tuple[str, int], int]
+        self,
+        queries: Sequence[Query],
+        settled: Sequence[Settled],
+        offsets: Mapping[tuple[str, int], int],
+        counted: Sequence[Position] = (),
     ) -> None:
         """Store what the topics say and how far they were read, in one transaction; what is known already is left.
 
@@ -51,6 +56,7 @@ class ViewLedger(SqliteLedger):
             for each in settled:
                 spending.write_label(connection, each.label, published=True)
             self._mark_published(connection, settled)
+            count_once(connection, counted)
             connection.executemany(
                 "INSERT INTO progress VALUES (?, ?, ?, 0, 0, 0, NULL)"
                 " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",

@@ -231,11 +231,11 @@ class Augmenter:
         return call, f"the cap {capped} leaves no room" if capped else ""
 
     async def _settled(self, call: int, asking: Coroutine[None, None, _Outcome]) -> tuple[_Outcome | None, str]:
-        """What came of a call; a teacher that cannot be asked has taken nothing, anything else that fails the worst."""
+        """What came of a call; a teacher that cannot be asked says what it has taken, anything else took the worst."""
         try:
             return await asking, ""
         except TeacherError as exc:
-            await asyncio.to_thread(self._ledger.settle, [Settlement(call, charges=(), error=str(exc))])
+            await asyncio.to_thread(self._ledger.settle, [Settlement(call, charges=exc.charges, error=str(exc))])
             return None, str(exc)
         except BaseException:
             await asyncio.shield(asyncio.to_thread(self._ledger.settle, [Settlement(call, error="it was cut off")]))

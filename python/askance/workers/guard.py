@@ -115,7 +115,7 @@ class GuardWorker:
         first = min(tally.first_offset for tally in mine)
         before = [tally for tally in tallies if tally.version == manifest.parent and manifest.parent is not None]
         return reason_to_roll_back(
-            estimate_window(mine, self._ledger.judged(since=first), (), version=live),
+            estimate_window(mine, self._ledger.judged(since=first, versions=(live,)), (), version=live),
             mine,
             before,
             promoted_on=manifest.agreement,

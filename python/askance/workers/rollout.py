@@ -74,7 +74,7 @@ class RolloutWorker:
             return False
         at_stake = live is not None
         if live is not None and self._terms is not None and directions.threshold(live) is None:
-            mine = [row for row in self._ledger.judged() if row.version == live]
+            mine = [row for row in self._ledger.judged(versions=(live,)) if row.version == live]
             if len(alone(mine, directions.broken.get(live, 0))) < self._terms.labels:
                 _logger.info("version %s waits: %s is being calibrated", version, live)
                 return False
@@ -100,7 +100,8 @@ class RolloutWorker:
         challenger = directions.challenger
         if self._terms is None and challenger is None:
             return
-        tallies, rows = self._ledger.tallies(), self._ledger.judged()
+        versions = (live,) if challenger is None else (live, challenger.version)
+        tallies, rows = self._ledger.tallies(), self._ledger.judged(versions=versions)
         if self._terms is not None:
             self._keep(self._terms, live, directions, tallies, rows)
             if challenger is not None and challenger.mode == "canary":
@@ -124,7 +125,7 @@ class RolloutWorker:
             labelled, documents=documents, target=terms.target, miss=terms.miss, first=terms.labels
         )
         if chosen is not None:
-            self._calibrate(version, chosen)
+            self._calibrate(version, msgspec.structs.replace(chosen, queries=len(mine)))
         elif len(labelled) >= terms.labels and directions.challenger is None:
             waiting = self._registry.unpromoted()
             if waiting is not None:

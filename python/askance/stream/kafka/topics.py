@@ -23,8 +23,8 @@ async def create_topics(
 ) -> dict[str, str]:
     """Make askance's topics, and the documents' too if `documents`; topic to `created` or `exists`.
 
-    Queries and labels are what a lost ledger is rebuilt from, so they are kept for ever unless the user deletes them;
-    predictions and dead letters are kept for `retention_ms`. Raises `StreamError`.
+    Queries, labels and tallies are what a lost ledger is rebuilt from, so they are kept for ever unless the user
+    deletes them; predictions and dead letters are kept for `retention_ms`. Raises `StreamError`.
     """
     kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
     for_ever = {"cleanup.policy": "delete", "retention.ms": "-1"}
@@ -32,6 +32,7 @@ async def create_topics(
         config.predictions: kept,
         config.queries: for_ever,
         config.labels: for_ever,
+        config.tallies: for_ever,
         config.dead_letters: kept,
     }
     # What is said of a document carries its text, or its bytes, and its headers, whatever their number.
