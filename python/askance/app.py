@@ -20,7 +20,6 @@ from askance import assembly, teaching
 from askance.endpoint import serve
 from askance.errors import AskanceError, RegistryUnreachableError
 from askance.health import Health
-from askance.ledger import SqliteLedger
 from askance.records import LabelCounts
 from askance.rules.estimate import estimate_window
 from askance.stream.local import LocalStream
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from askance.config import Config
+    from askance.ledger import SqliteLedger
     from askance.manifest import Estimate, Manifest
     from askance.protocols import Follower, Ledger, Registry
     from askance.stream.kafka.queries import LabelView
@@ -141,7 +141,7 @@ class _Run:
         # On Kafka each worker has a ledger of its own, and `classify` none.
         return next((self._open_ledger(worker) for worker in ("teach", "train") if worker in self._workers), None)
 
-    def _open_ledger(self, worker: str) -> Ledger:
+    def _open_ledger(self, worker: str) -> SqliteLedger:
         return self._stack.enter_context(assembly.ledger(self._config, worker))
 
     def _listen_to_signals(self) -> None:
@@ -306,12 +306,8 @@ class _Run:
         rollout = assembly.rollout(config, self._open_ledger("train"), registry, self._telemetry)
         guard = assembly.guard(config, self._open_ledger("train"), registry, self._telemetry, on_drift=schedule.hasten)
         trainer = assembly.trainer(config, self._labels)
-        augmenter = None
-        if isinstance(ledger, SqliteLedger):
-            await asyncio.to_thread(ledger.lose_augmentation)
-            augmenter = teaching.augmenter(
-                config, self._labels, ledger, trainer, lambda version: assembly.load(registry, version)
-            )
+        load = partial(assembly.load, registry)
+        augmenter = await asyncio.to_thread(teaching.augmenter, config, self._labels, ledger, trainer, load)
         if augmenter is not None:
             self._stack.push_async_callback(augmenter.aclose)
         worker = TrainWorker(

@@ -72,7 +72,7 @@ def on_kafka(config: Config) -> bool:
     return config.kafka.bootstrap.servers is not None
 
 
-def ledger(config: Config, worker: str) -> AbstractContextManager[Ledger]:
+def ledger(config: Config, worker: str) -> AbstractContextManager[SqliteLedger]:
     """A connection of its own for whoever asks; on Kafka each worker has a file of its own, too."""
     path, renamed = ledger_path(config, worker), config.teacher.present_names
     if on_kafka(config):
@@ -281,7 +281,7 @@ def _featurizer(config: Config) -> FeaturizerConfig:
 def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
     """The trainer, in a process of its own."""
     from askance.training.process import ProcessTrainer
-    from askance.training.spec import Spec
+    from askance.training.spec import Spec, TransformerSpec
 
     spec = Spec(
         ledger=str(ledger_path(config, "train")),
@@ -294,6 +294,7 @@ def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
         encoder=config.student.encoder.model or "",
         max_tokens=config.student.encoder.max_tokens,
         embeddings=str(config.state / "embeddings"),
+        transformer=TransformerSpec(**config.student.transformer.model_dump()),
         featurizer=_featurizer(config),
         holdout_share=config.train.holdout_share,
         promote=config.train.promote,

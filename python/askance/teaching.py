@@ -201,11 +201,15 @@ def augmenter(
     trainer: Trainer,
     load: Callable[[str], Student],
 ) -> Augmenter | None:
-    """What has the teacher write documents after a training; None where the settings do not ask for it."""
+    """What has the teacher write documents after a training; None where the settings do not ask for it.
+
+    Either way, what an augmentation left behind whose process died is given up.
+    """
     from askance.rules.spend import NANOS
     from askance.teacher.openai import OpenAITeacher
     from askance.workers.augment import Augmenter, Plan
 
+    ledger.lose_augmentation()
     settings = config.train.augment
     if not settings.enabled:
         return None

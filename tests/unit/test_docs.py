@@ -30,6 +30,7 @@ BASES = (ROOT, ROOT / "python" / "askance", ROOT / "docs")
 ELSEWHERE = {
     *("askance.yaml", "askance-report.html", "askance-state", "predictions.jsonl", "dead-letters.jsonl"),
     *("documents.jsonl", "tickets.jsonl", "labels.txt", "ledger.db", "registry/", "student.onnx", "manifest.json"),
+    "directions.json",
     *(".venv", "target", ".venv/bin/activate", "benchmarks/output/labels"),
     *("tokenizer.json", "encoder.onnx", "model.onnx", "onnx/model.onnx", "config.json", "embeddings/"),
 }

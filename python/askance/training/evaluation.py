@@ -6,6 +6,7 @@ hard documents the gate prefers.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,17 +37,15 @@ def judge(
     *,
     rule: PromotionRule = "unless_worse",
     margin: float = 0.005,
-    renamed: Mapping[str, str] | None = None,
+    renamed: Mapping[str, str] = MappingProxyType({}),
 ) -> Verdict:
     """The verdict by the configured rule, from the paired difference on the same held-out labels.
 
-    `renamed` is what the champion's labels are called now, where they are of an older label set.
+    `renamed` are labels of an earlier label set, which the champion may still give, and what they are called now.
     """
     propensities = _propensities(held_out)
     return decide(
-        estimate_difference(
-            _agrees(challenger, held_out, {}), _agrees(champion, held_out, renamed or {}), propensities
-        ),
+        estimate_difference(_agrees(challenger, held_out), _agrees(champion, held_out, renamed), propensities),
         champion=champion.version,
         effective=effective_size(propensities),
         rule=rule,
@@ -54,7 +53,9 @@ def judge(
     )
 
 
-def _agrees(student: Student, held_out: Sequence[Labelled], renamed: Mapping[str, str]) -> NDArray[np.bool_]:
+def _agrees(
+    student: Student, held_out: Sequence[Labelled], renamed: Mapping[str, str] = MappingProxyType({})
+) -> NDArray[np.bool_]:
     if not held_out:
         return np.zeros(0, dtype=np.bool_)
     logits = student.logits([row.text for row in held_out])
