@@ -194,6 +194,7 @@ def test_what_is_kept_is_new_checked_and_never_held_out(tmp_path: Path, held: li
         old,  # a document of the stream
         fresh[1].upper(),  # nearly the same
         held[-1],  # held out
+        *texts("cooking", UNSEEN, 2, held_out=True, seed=9),  # new, but on the side that is held out
         like_held_out,
         "",
     ]
@@ -271,6 +272,21 @@ def test_a_teacher_that_fails_costs_no_version(tmp_path: Path, held: list[str]) 
     (calls, _), by_status, left = books(tmp_path)
     # The server may have done the work before it failed, so both calls count at their worst.
     assert (calls, by_status, left) == (2, {}, 0)
+
+
+def test_a_teacher_that_turns_the_key_away_ends_the_rounds_and_took_nothing(tmp_path: Path, held: list[str]) -> None:
+    scripted = Scripted()
+    scripted.server.writes = lambda _: status(401)
+
+    async def go() -> tuple[Manifest, Manifest]:
+        async with scripted.server:
+            return await augment(tmp_path, scripted.server, plan(patience=3))
+
+    before, after = asyncio.run(go())
+
+    assert after == before
+    assert len(scripted.server.requests) == 1
+    assert books(tmp_path) == ((0, 0), {}, 0)
 
 
 KILLED = """
