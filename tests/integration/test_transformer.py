@@ -27,7 +27,7 @@ from askance.training.spec import TransformerSpec
 from tests.encoders import tiny_bert
 from tests.integration.test_students import check_neighbours
 from tests.integration.test_training import COMMON, LABELS, WORDS, labelled, load, registry, spec, write
-from tests.torch import NEEDS_TORCH
+from tests.extras import NEEDS_TORCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
