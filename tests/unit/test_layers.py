@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2] / "python"
 LAYERS = (
     (
         "values",
-        "errors records calls augmentation labelset config directions manifest codec health telemetry keys settings "
-        "summary _kernel",
+        "errors records predictions calls augmentation labelset config directions manifest codec health telemetry keys "
+        "settings summary _kernel",
     ),
     ("protocols", "protocols"),
     ("rules", "rules charts report"),

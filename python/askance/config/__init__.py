@@ -52,7 +52,7 @@ class Config(Section):
     """Where student versions are: a folder, or the URL of an object store (`s3://bucket/path` with the extra `s3`, or
     any that fsspec knows), of which the state folder then keeps copies. Credentials come from the environment, as the
     store's own tools read them. Default: `registry/` in the state folder."""
-    batch: Annotated[int, Field(ge=1, le=65_536)] = 512
+    batch: Annotated[int, Field(ge=1, le=65_536)] = 4096
     """Documents scored together at most."""
     linger_ms: Annotated[float, Field(ge=0.0)] = 20.0
     """How long a batch waits for its first document."""
