@@ -161,6 +161,15 @@ def test_without_a_contract_a_direct_rollout_asks_nobody() -> None:
     assert world.told == Directions()
 
 
+@pytest.mark.parametrize("live", [None, "v1"])
+def test_the_first_version_waits_for_nobody_least_of_all_itself(live: str | None) -> None:
+    # A registry without a pointer takes the newest version that was found fit for the live one.
+    world = World(live)
+    worker, _ = rollout(world, "shadow", terms=TERMS)
+    assert worker.begin("v1")
+    assert world.promoted == ["v1"]
+
+
 @pytest.mark.parametrize("mode", ["shadow", "canary"])
 def test_a_better_challenger_is_promoted_and_a_worse_one_is_not(mode: str) -> None:
     for agreement, promoted in ((0.95, True), (0.6, False)):
