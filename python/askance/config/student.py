@@ -105,9 +105,10 @@ class GuardConfig(Section):
     on, scores documents with numbers that are none, or answers quite differently than the one before it."""
     tolerance: Share = 0.02
     """Agreement that the live version may lie below what it was promoted on."""
-    jump: Share = 0.5
+    jump: Share = 0.4
     """Largest change of the class shares from one version to the next, in total variation (the part of the documents
-    whose answer would have to change), unless the held-out labels showed the next one to be better."""
+    whose answer would have to change), unless the held-out labels showed the next one to be better. Of sound versions
+    trained on 100, 200, 400 and more labels of three real sets none changed by more than 0.36."""
     documents: Annotated[int, Field(ge=100)] = 4096
     """Class shares are compared between so many documents, for jumps and for drift."""
     drift: Share = 0.1
