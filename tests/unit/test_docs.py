@@ -22,6 +22,7 @@ PAGES = (
     "CONTRIBUTING.md",
     "docs/README.md",
     "docs/students.md",
+    "docs/estimates.md",
     "deploy/README.md",
     "benchmarks/README.md",
 )
