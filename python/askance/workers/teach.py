@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from askance.calls import Attempt, Caps, Fault, Order, Reservation, Spend, TeacherState
 from askance.errors import LedgerError, NotUnderWayError, TeacherError
 from askance.records import Outcome
-from askance.rules.outcome import Circumstances, lost, settlement_of
+from askance.rules.outcome import Circumstances, lost, settlement_of, turned_away
 from askance.rules.pace import Pace
 
 if TYPE_CHECKING:
@@ -235,7 +235,7 @@ class TeachWorker:
         await self._settle()
 
     def _begin(self, call: Call) -> None:
-        self._pace.began(call.reserved.tokens, again=call.is_retry)
+        self._pace.began(call.reserved.tokens, requests=call.reserved.calls, again=call.is_retry)
         under_way = _UnderWay(call, self._clock())
         task = asyncio.create_task(self._attempt(under_way))
         self._under_way[task] = under_way
@@ -321,7 +321,9 @@ class TeachWorker:
         if (error := task.exception()) is not None:
             self._failure = self._failure or error
             if isinstance(error, TeacherError):
-                return None
+                if error.charges == ():
+                    return None
+                return turned_away(call, error.charges, str(error), self._circumstances(under_way))
             return lost(call, f"{type(error).__name__}: {error}", self._circumstances(under_way))
         attempt = task.result()
         self._observe(attempt, under_way)
@@ -340,6 +342,7 @@ class TeachWorker:
             began=under_way.began,
             now=self._clock(),
             tokens_less=reserved.tokens - spent.tokens,
+            requests_less=reserved.calls - spent.calls,
             retry_after_seconds=attempt.retry_after_seconds,
         )
         self._telemetry.calls.labels(outcome=attempt.fault or "answered").inc()

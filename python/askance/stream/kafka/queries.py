@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -42,6 +42,13 @@ _PUBLISHED_AT_ONCE = 500
 _PAUSE_SECONDS = 1.0
 
 
+class _Tenure(NamedTuple):
+    """Lanes that the group has assigned, and the lease under which it has: once that ends, so do they."""
+
+    lanes: frozenset[int]
+    lease: int
+
+
 class LaneWorker:
     """Keeps a `teach` worker's ledger filled from the queries topic, and publishes what it settles."""
 
@@ -57,8 +64,9 @@ class LaneWorker:
         self._config = config
         self._ledger = ledger
         self._telemetry = telemetry
-        self._behind: frozenset[int] | None = None
-        self._catching_up: tuple[frozenset[int], asyncio.Task[None]] | None = None
+        self._behind: _Tenure | None = None
+        self._catching_up: tuple[_Tenure, asyncio.Task[None]] | None = None
+        self._owned = _Tenure(frozenset(), 0)
         self._membership = Membership(
             config,
             group=f"{config.group.id}-teach",
@@ -108,7 +116,7 @@ class LaneWorker:
             raise StreamError(msg)
         self._ledger.owned = frozenset()
         self._ledger.lanes = lanes
-        self._behind = frozenset(tp.partition for tp in partitions)
+        self._behind = _Tenure(frozenset(tp.partition for tp in partitions), self._membership.lease)
         offsets = await asyncio.to_thread(self._ledger.offsets)
         for tp in partitions:
             if (offset := offsets.get((tp.topic, tp.partition))) is not None:
@@ -120,19 +128,19 @@ class LaneWorker:
     async def _own_what_is_caught_up(self) -> None:
         """Beside the group's life: no heart beats in `_prepare`, and to read a long topic again takes minutes."""
         if self._catching_up is None:
-            if self._behind is not None:
-                catching_up = asyncio.create_task(catch_up(self._config, self._ledger, sorted(self._behind)))
+            if self._behind is not None and self._behind.lease == self._membership.lease:
+                catching_up = asyncio.create_task(catch_up(self._config, self._ledger, sorted(self._behind.lanes)))
                 self._catching_up = self._behind, catching_up
             return
-        lanes, catching_up = self._catching_up
+        tenure, catching_up = self._catching_up
         if not catching_up.done():
             return
         self._catching_up = None
         await catching_up
         # Unless the group has shared the lanes out anew: then others have published since.
-        if self._behind is lanes and lanes <= {tp.partition for tp in self._membership.held}:
-            self._behind = None
-            self._ledger.owned = lanes
+        if self._behind is tenure and tenure.lease == self._membership.lease:
+            self._behind, self._owned = None, tenure
+            self._ledger.owned = tenure.lanes
 
     async def _ingest(self, tp: TopicPartition, records: Sequence[Any]) -> None:
         queries, broken = _decoded(records, decode_query)
@@ -145,8 +153,10 @@ class LaneWorker:
     async def _publish(self) -> None:
         membership = self._membership
         async with membership.holding:
-            # A lane that is being taken away has no producer any more.
-            self._ledger.owned &= frozenset(tp.partition for tp in membership.held)
+            if self._owned.lease != membership.lease:
+                # What is settled here may be on the topic by now, from whoever held the lane meanwhile.
+                self._ledger.owned = frozenset()
+                return
             if not membership.is_sound:
                 return
             try:
@@ -279,7 +289,7 @@ def _decoded(records: Sequence[Any], decode: Callable[[bytes], _T]) -> tuple[lis
     for record in records:
         try:
             found.append(decode(record.value or b""))
-        except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             coordinates = Coordinates(record.topic, record.partition, record.offset)
             original = Record(coordinates, record.value, record.key, record.headers, record.timestamp)
             broken.append(DeadLetter(original, Reason.INVALID_JSON, str(exc)))

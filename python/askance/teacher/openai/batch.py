@@ -139,7 +139,7 @@ class OpenAIBatches:
             line = msgspec.json.decode(raw, type=_Line)
             number = int(line.custom_id)
             count = documents[number]
-        except (msgspec.DecodeError, UnicodeError, ValueError, KeyError):
+        except (msgspec.DecodeError, UnicodeError, ValueError, KeyError, RecursionError):
             return None
         response, unbilled = line.response, (Charge(self.teacher.name, 1),)
         if response is None:
@@ -152,10 +152,10 @@ class OpenAIBatches:
             return Line(number, Attempt(fault=fault_of(response.status_code), error=error, charges=unbilled))
         try:
             reply = msgspec.json.decode(response.body, type=Reply)
-        except (msgspec.DecodeError, UnicodeError) as exc:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
             # Perhaps the model has answered: it counts as it was reserved.
             return Line(number, Attempt(fault=Fault.REJECTED, error=f"the batch holds no chat completion: {exc}"))
-        charge = self.teacher.charge(reply.usage)
+        charge = self.teacher.charge(reply.counted)
         answers = self.teacher.prompt.answers(reply, count)
         return Line(number, Attempt(answers, charges=None if charge is None else (charge,)))
 

@@ -11,6 +11,8 @@ import msgspec
 import openai
 
 from askance.calls import Attempt, Charge, Fault, Spend
+from askance.errors import TeacherError
+from askance.records import ABSTENTION
 from askance.teacher.headers import rate_limit_reset
 from askance.teacher.openai.endpoint import Endpoint
 from askance.teacher.prompt import Prompt
@@ -77,6 +79,7 @@ class OpenAITeacher:
             max_characters=config.max_document_characters,
             max_tokens=config.max_reply_tokens,
         )
+        self._choices = frozenset((*labels, ABSTENTION) if config.abstains else labels)
         # Until the server has shown that it gives none.
         self._logprobs = config.confidence == "auto"
         self._ladder = config.confidence == "auto"
@@ -124,11 +127,12 @@ class OpenAITeacher:
         except _Faulty as exc:
             return exc.attempt
         answers = self.prompt.answers(reply, len(texts))
-        charges = [self.charge(reply.usage)]
+        charges = [self.charge(reply.counted)]
         retry_after = rate_limit_reset(headers)
-        if self._ladder and any(one.confidence_source == "stated" or one.confidence is None for one in answers):
-            if any(one.error is None for one in answers):
-                self._logprobs = False
+        # What names no label of the set has no log-probabilities either, whatever the server gives.
+        named = [one for one in answers if one.error is None and one.raw in self._choices]
+        if self._ladder and any(one.confidence_source != "log_probability" for one in named):
+            self._logprobs = False
             if self._samples:
                 answers, more = await self._agreement(texts, answers)
                 charges += more
@@ -158,10 +162,12 @@ class OpenAITeacher:
             if isinstance(outcome, _Faulty):
                 charges += outcome.attempt.charges or (None,)
             elif isinstance(outcome, BaseException):
+                if isinstance(outcome, TeacherError):
+                    outcome.charges = None  # the answer was paid for, and perhaps other samples
                 raise outcome
             else:
                 votes.append(self.prompt.answers(outcome[0], len(texts)))
-                charges.append(self.charge(outcome[0].usage))
+                charges.append(self.charge(outcome[0].counted))
         return tuple(
             one
             if one.error is not None or not votes
@@ -174,9 +180,9 @@ class OpenAITeacher:
             for n, one in enumerate(answers)
         ), charges
 
-    def charge(self, usage: Usage | None) -> Charge | None:
+    def charge(self, usage: Usage) -> Charge | None:
         """What a reply cost; None when the server does not say, so that the worst is assumed."""
-        if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+        if usage.prompt_tokens is None or usage.completion_tokens is None:
             return None
         prompt, completion, cached = usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
         nanos = self._price.nanos(prompt, completion, cached) if self._price else 0
@@ -225,7 +231,7 @@ class OpenAITeacher:
             raise _Faulty(Attempt(fault=Fault.REJECTED, error=msg)) from exc
         try:
             return msgspec.json.decode(response.content, type=Reply), response.headers
-        except (msgspec.DecodeError, UnicodeError) as exc:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
             raise _unknown(f"the server's answer is no chat completion: {exc}") from exc
 
 
