@@ -139,7 +139,8 @@ class GuardConfig(Section):
     documents: Annotated[int, Field(ge=100)] = 4096
     """Class shares are compared between so many documents, for jumps and for drift."""
     drift: Share = 0.1
-    """Change of the class shares or of the uncertainties, in total variation, that makes a drift alarm."""
+    """Change that makes a drift alarm: of the class shares or the uncertainties, in total variation; a fall of the
+    agreement with the teacher; a rise of the share of words that the version's first documents did not have."""
     miss: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.01
     """Probability that a version's stream which does not change ever raises a drift alarm."""
     drift_floor: Share | None = None
