@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -53,6 +54,10 @@ class World:
 
     def unpromoted(self) -> str | None:
         return self.waiting
+
+    def manifest(self, version: str) -> SimpleNamespace:
+        assert version in {"v1", "v2", "v3"}
+        return SimpleNamespace(label_set=1, labels=("a", "b"), renamed={})
 
     def tallies(self, *, shadow: bool = False) -> Sequence[Tally]:
         return [tally for tally in self.counted if tally.is_shadow == shadow]
