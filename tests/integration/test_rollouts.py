@@ -1,4 +1,4 @@
-"""The agreement contract through real workers: kept while the teacher means the same, taken back once it does not."""
+"""Through real workers: the agreement contract, kept and taken back; and versions on trial on the live stream."""
 
 from __future__ import annotations
 
@@ -102,3 +102,45 @@ def test_served_answers_agree_as_promised_and_a_broken_promise_is_taken_back(
     assert sum(by_student[-500:]) <= (1 - AGREEMENT) * 500
     assert sum(agrees[-500:]) >= AGREEMENT * 500
     assert askance(tmp_path, "replay", "second-out.jsonl").returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["shadow", "canary"])
+def test_a_version_has_its_trial_on_the_live_stream(tmp_path: Path, mode: str) -> None:
+    given = {"first": rows(range(80), changed_from=10**9), "second": rows(range(600, 6_600), changed_from=10**9)}
+    for name, some in given.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some), encoding="utf-8")
+    settings = {
+        "train.first_at": 60,
+        "train.rollout": mode,
+        "train.rollout_documents": 500,
+        "train.canary_share": 0.3,
+        "budget.share": 0.3,
+        "guard.interval_seconds": 0.2,
+    }
+    flags = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    said = ""
+    for name, rate in (("first", "0"), ("second", "500")):
+        done = askance(
+            tmp_path, "run", "--input", f"{name}.jsonl", "--output", f"{name}-out.jsonl", "--teacher", "replay",
+            "--replay-field", "gold", "--rate", rate, *flags,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        said += done.stderr
+    assert f"is on trial as a {mode}" in said
+    ended = [line for line in said.splitlines() if "trial of v0002-" in line]
+    assert len(ended) == 1
+    by_version: dict[str, list[int]] = {}
+    for place, line in enumerate((tmp_path / "second-out.jsonl").read_bytes().splitlines()):
+        by_version.setdefault(json.loads(line)["version"][:5], []).append(place)
+    assert "v0001" in by_version
+    if mode == "canary":
+        # It answered its share while the champion answered the rest.
+        assert by_version["v0002"][0] < by_version["v0001"][-1]
+    elif "passed" in ended[0]:
+        assert by_version["v0002"][0] > by_version["v0001"][-1], "a shadow answers nothing"
+    else:
+        assert "v0002" not in by_version
+    directions = json.loads((tmp_path / "askance-state" / "registry" / "DIRECTIONS").read_bytes())
+    assert directions["rollouts"][0]["version"].startswith("v0002-")
+    assert directions["rollouts"][0]["mode"] == mode
