@@ -31,7 +31,15 @@ ELSEWHERE = {
     *("askance.yaml", "askance-report.html", "askance-state", "predictions.jsonl", "dead-letters.jsonl"),
     *("documents.jsonl", "tickets.jsonl", "labels.txt", "ledger.db", "registry/", "student.onnx", "manifest.json"),
     *(".venv", "target", ".venv/bin/activate", "benchmarks/output/labels"),
-    *("tokenizer.json", "encoder.onnx", "model.onnx", "onnx/model.onnx", "config.json", "embeddings/"),
+    *(
+        "directions.json",
+        "tokenizer.json",
+        "encoder.onnx",
+        "model.onnx",
+        "onnx/model.onnx",
+        "config.json",
+        "embeddings/",
+    ),
 }
 SUFFIXES = "py pyi rs md toml txt yaml yml json jsonl html svg sql db onnx".split()  # noqa: SIM905 - reads better
 
