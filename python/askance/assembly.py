@@ -280,7 +280,7 @@ def _featurizer(config: Config) -> FeaturizerConfig:
 def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
     """The trainer, in a process of its own."""
     from askance.training.process import ProcessTrainer
-    from askance.training.spec import Spec
+    from askance.training.spec import Spec, TransformerSpec
 
     spec = Spec(
         ledger=str(ledger_path(config, "train")),
@@ -292,6 +292,8 @@ def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
         encoder=config.student.encoder.model or "",
         max_tokens=config.student.encoder.max_tokens,
         embeddings=str(config.state / "embeddings"),
+        transformer=TransformerSpec(**config.student.transformer.model_dump()),
+        renamed=config.teacher.renamed,
         featurizer=_featurizer(config),
         holdout_share=config.train.holdout_share,
         promote=config.train.promote,
@@ -369,10 +371,10 @@ def guard(
     return GuardWorker(ledger=ledger, registry=registry, limits=limits, telemetry=telemetry, on_drift=on_drift)
 
 
-def schedule(config: Config, registry: Registry, *, now: float) -> RetrainingSchedule:
-    """When to train, going on from the newest version."""
+def schedule(config: Config, registry: Registry, label_set: tuple[str, ...], *, now: float) -> RetrainingSchedule:
+    """When to train, going on from the newest version; with another label set than its, at once."""
     versions = registry.versions()
-    newest = versions[-1] if versions else None
+    newest = versions[-1] if versions and versions[-1].labels == label_set else None
     return RetrainingSchedule(
         first_at=config.train.first_at,
         growth=config.train.growth,

@@ -96,6 +96,18 @@ class Manifest(msgspec.Struct, frozen=True):
     """Where `features` is `encoder`: `encoder.onnx` and `tokenizer.json` are among the files."""
     max_tokens: int = 0
     """Documents are cut to so many tokens; 0 where there are none."""
+    base: str = ""
+    """The transformer that was fine-tuned, a folder or the hub's name."""
+    started_from: str | None = None
+    """The version whose weights the training began with; None: from scratch, or from the base."""
+    int8: bool = False
+    """Whether the graph computes in whole numbers of 8 bits."""
+    exact_replay: bool = True
+    """Whether a document's logits are the same to the bit whatever is scored beside it, as found in training."""
+    label_set: int = 1
+    """Counts the label sets of the registry: 1 more than the version before wherever the labels differ."""
+    holdout_share: float | None = None
+    """Part of the texts that was held out; whoever goes on from these weights must not hold out more."""
     schema: int = 1
 
 

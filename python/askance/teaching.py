@@ -140,7 +140,8 @@ def batch_worker(config: Config, teacher: BatchTeacher, label_set: tuple[str, ..
 def examples_of(config: Config, ledger: Ledger) -> list[tuple[str, str]]:
     """The labelled documents that the prompt shows."""
     count = config.teacher.examples
-    return [(row.text, row.label) for row in ledger.labelled(count)] if count else []
+    renamed = config.teacher.renamed
+    return [(row.text, renamed.get(row.label, row.label)) for row in ledger.labelled(count)] if count else []
 
 
 def _first(settings: TeacherConfig) -> TeacherConfig:

@@ -30,9 +30,9 @@ BASES = (ROOT, ROOT / "python" / "askance", ROOT / "docs")
 ELSEWHERE = {
     *("askance.yaml", "askance-report.html", "askance-state", "predictions.jsonl", "dead-letters.jsonl"),
     *("documents.jsonl", "tickets.jsonl", "labels.txt", "ledger.db", "registry/", "student.onnx", "manifest.json"),
+    "directions.json",
     *(".venv", "target", ".venv/bin/activate", "benchmarks/output/labels"),
     *(
-        "directions.json",
         "tokenizer.json",
         "encoder.onnx",
         "model.onnx",

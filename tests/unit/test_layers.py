@@ -38,7 +38,8 @@ HOMES = {
     "fsspec": {"registry.objects"},
     "huggingface_hub": {"training.encoders"},
     "onnx": {"training.graph"},
-    "onnxruntime": {"student.session"},
+    "onnxruntime": {"student.session", "training.transformer_export"},  # it brings the quantization of graphs
+    "optimum": {"training.transformer_export"},
     "openai": {"teacher.openai"},
     "prometheus_client": {"telemetry"},
     "pydantic": {"config", "keys", "settings", "cli.config"},
@@ -48,6 +49,8 @@ HOMES = {
     "sklearn": {"training"},
     "safetensors": {"training.encoder_graph"},
     "tokenizers": {"student.tokens"},
+    "torch": {"training.transformer"},
+    "transformers": {"training.transformer"},
     "typer": {"cli"},
     "yaml": {"settings"},
 }

@@ -102,8 +102,9 @@ def _rows(versions: list[Manifest], live: str | None) -> list[tuple[str, ...]]:
 def _reads(manifest: Manifest) -> str:
     if manifest.features == "hashed":
         return f"2^{manifest.featurizer.bits} buckets, n-grams up to {manifest.featurizer.ngram_max} words"
-    encoder = f"vectors of {manifest.encoder.name}, " if manifest.encoder else ""
-    return f"{encoder}{manifest.max_tokens} tokens at most"
+    source = f"vectors of {manifest.encoder.name}" if manifest.encoder else f"from {manifest.base}"
+    exact = "" if manifest.exact_replay else ", a replay is not exact"
+    return f"{source}, {manifest.max_tokens} tokens at most{', 8 bits' if manifest.int8 else ''}{exact}"
 
 
 def _estimate(estimate: Estimate | None) -> str:

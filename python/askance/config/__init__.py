@@ -81,6 +81,7 @@ class Config(Section):
         if self.student.features == "encoder" and self.student.encoder.model is None:
             msg = "student.features is encoder, and student.encoder.model names none: name a folder or a hub's model"
             raise ValueError(msg)
+        _check_renamed(self.teacher)
         if self.source.path == "-" and self.source.follow:
             msg = "source.follow needs a file: standard input is followed anyway; drop it"
             raise ValueError(msg)
@@ -143,6 +144,16 @@ def _check_registry(registry: str | None) -> None:
     if address.scheme and address.password is not None:
         msg = "registry holds a password; keys come only from the environment, as the store's own tools read them"
         raise ValueError(msg)
+
+
+def _check_renamed(teacher: TeacherConfig) -> None:
+    for old, new in teacher.renamed.items():
+        if old in (teacher.labels or ()):
+            msg = f"teacher.renamed renames {old!r}, which is one of teacher.labels: drop one of them"
+            raise ValueError(msg)
+        if new in teacher.renamed or (teacher.labels is not None and new not in teacher.labels):
+            msg = f"teacher.renamed renames {old!r} to {new!r}, which is none of teacher.labels"
+            raise ValueError(msg)
 
 
 def _check_acquisition(config: Config) -> None:

@@ -18,16 +18,43 @@ class EncoderConfig(Section):
     """Documents are cut to so many tokens."""
 
 
+class TransformerConfig(Section):
+    """How `student.kind: transformer` is fine-tuned."""
+
+    model: str = "distilbert-base-uncased"
+    """Any sequence classifier of Hugging Face with a fast tokenizer: a local folder, or a name on the hub."""
+    max_tokens: Annotated[int, Field(ge=8, le=8192)] = 128
+    """Documents are cut to so many tokens."""
+    start: Literal["scratch", "champion"] = "champion"
+    """Fine-tune the model as it comes, or go on from the live version, which then keeps its weights (as large again as
+    its graph). Labels that are new begin as drawn; ones that were renamed go on."""
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Passes over the labels at most."""
+    patience: Annotated[int, Field(ge=1)] = 2
+    """End when so many passes have not lowered the loss on a fifth of the labels, which is not learnt from."""
+    batch: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Documents a step."""
+    learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 5e-5
+    """The highest; it rises over a tenth of the steps and then falls to 0."""
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Processor cores that a training without a GPU takes from the stream."""
+    int8: bool = False
+    """Serve it with matrices of 8 bits, if the holdout shows that it gives the same answer to 99.5 % of the documents.
+    A document's logits then depend on its neighbours, so a decision cannot be computed again to the bit."""
+
+
 class StudentConfig(Section):
     """The model that answers."""
 
-    kind: Literal["logistic", "svm", "lda", "rf", "gbdt"] = "logistic"
+    kind: Literal["logistic", "svm", "lda", "rf", "gbdt", "transformer"] = "logistic"
     """The student family: multinomial logistic regression, a linear support vector machine, linear discriminant
-    analysis, a random forest, gradient-boosted trees. The last three take a truncated SVD of the hashed features."""
+    analysis, a random forest, gradient-boosted trees, or a transformer that is fine-tuned. `lda`, `rf` and `gbdt` take
+    a truncated SVD of the hashed features."""
     features: Literal["hashed", "encoder"] = "hashed"
     """What the student learns from: hashed word n-grams, or the vectors of a frozen sentence encoder, which knows the
     language from the start but takes far longer a document."""
     encoder: EncoderConfig = EncoderConfig()
+    transformer: TransformerConfig = TransformerConfig()
     bits: Annotated[int, Field(ge=8, le=24)] = 18
     """Features are hashed to 2^bits buckets."""
     ngram_max: Annotated[int, Field(ge=1, le=5)] = 2

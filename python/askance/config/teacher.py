@@ -48,6 +48,9 @@ class TeacherConfig(Section):
     first: FirstTeacherConfig = FirstTeacherConfig()
     labels: Annotated[tuple[str, ...] | None, AfterValidator(_distinct)] = None
     """The label set."""
+    renamed: dict[str, str] = Field(default_factory=dict)
+    """Labels that stand in the ledger under an earlier name, and what they are called now; two with one new name are
+    merged. What was paid for is learnt from under the new name."""
     labels_from_field: str | None = None
     """Take the label set from the distinct values of this field of the input (or replay) file instead."""
     task: str = "Classify the document."

@@ -153,7 +153,13 @@ def write_label(
         'SELECT number, status, call FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?', label.coordinates
     ).fetchone()
     if published and label.teacher == HUMAN and row is not None and row[1] not in ("asked", "pending"):
-        (text,) = connection.execute("SELECT text FROM queries WHERE number = ?", row[:1]).fetchone()
+        text, teacher, is_published = connection.execute(
+            "SELECT text, teacher, published FROM queries JOIN labels ON query = queries.number"
+            " WHERE queries.number = ?",
+            row[:1],
+        ).fetchone()
+        if teacher == HUMAN and not is_published:
+            return None  # what people said here is newer: it is still to be published
         take(connection, HumanAnswer(label.coordinates, text, label.answer.raw or "", label.label))
         return None
     if row is None or row[1] not in ("asked", "pending") or (not published and row[1:] != ("asked", call)):

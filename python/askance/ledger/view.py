@@ -14,6 +14,7 @@ from askance.ledger import reuse, spending
 from askance.ledger.queries import SETTLED, add_queries, settled_of
 from askance.ledger.sqlite import SqliteLedger
 from askance.ledger.tallies import count_once
+from askance.records import HUMAN
 
 if TYPE_CHECKING:
     import sqlite3
@@ -104,8 +105,13 @@ class ViewLedger(SqliteLedger):
             self._mark_published(connection, settled)
 
     def _mark_published(self, connection: sqlite3.Connection, settled: Sequence[Settled]) -> None:
+        """Not what people have put right since: that overrules what the topic says, and is still to be published."""
         connection.executemany(
             "UPDATE labels SET published = 1 WHERE query ="
-            ' (SELECT number FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?)',
-            [each.query.coordinates for each in settled],
+            ' (SELECT number FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?)'
+            " AND (coalesce(teacher, '') <> ? OR (teacher, label, raw) IS (?, ?, ?))",
+            [
+                (*each.query.coordinates, HUMAN, each.label.teacher, each.label.label, each.label.answer.raw)
+                for each in settled
+            ],
         )

@@ -11,6 +11,7 @@ import datetime as dt
 import hashlib
 from contextlib import closing
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +22,7 @@ from askance.manifest import Manifest, Verdict
 from askance.registry import open_registry
 from askance.rules.split import is_held_out
 from askance.student import features, onnx
+from askance.student.session import GRAPH
 from askance.training import evaluation, fitting, parity
 from askance.training.selecting import weights_of
 
@@ -30,9 +32,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from askance.manifest import Features
     from askance.records import Labelled
     from askance.registry import StoredRegistry
     from askance.training.spec import Spec
+
+AGREEING = 0.995
+"""Least share of the holdout to which a student in 8 bits answers like the one in 32."""
 
 
 def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> Manifest:
@@ -44,11 +50,14 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
     with closing(SqliteLedger(Path(spec.ledger))) as ledger:
         rows = ledger.labelled()
     registry = open_registry(spec.registry, cache=Path(spec.registry_cache), on_warning=on_warning)
-    training, held_out = split(rows, labels=spec.labels, share=spec.holdout_share)
+    training, held_out = split(rows, labels=spec.labels, share=spec.holdout_share, renamed=spec.renamed)
     _check_that_it_is_new(training, spec, registry)
     champion = registry.current()
     weights = _weights(training, spec, registry, champion)
-    trained = fitting.fit(spec, [row.text for row in training], [row.label for row in training], weights)
+    start = _start(spec, registry, champion)
+    trained = fitting.fit(
+        spec, [row.text for row in training], [row.label for row in training], weights, start=start and start[1]
+    )
     draft = Manifest(
         version="the challenger",
         created_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -69,12 +78,19 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
         features=trained.reads.features,
         encoder=trained.reads.encoder,
         max_tokens=trained.reads.max_tokens,
+        base=trained.reads.base,
+        started_from=start and start[0],
+        label_set=_label_set(registry, spec),
+        holdout_share=spec.holdout_share,
     )
     challenger = onnx.assemble(draft, trained.files)
     texts = [row.text for row in held_out or training]
     parity_error = parity.check_parity(trained, challenger, texts, tolerance=spec.parity_tolerance)
-    documents = parity.parity_documents(challenger, texts)
-    files = {**trained.files, onnx.PARITY: msgspec.json.encode(documents)}
+    files = dict(trained.files)
+    if spec.kind == "transformer" and spec.transformer.int8:
+        challenger, files = _quantized(challenger, draft, files, texts, on_warning)
+    exact = parity.is_exact(challenger, texts)
+    files[onnx.PARITY] = msgspec.json.encode(parity.parity_documents(challenger, texts))
     verdict = _judge(challenger, champion, registry, held_out, spec)
     estimate = evaluation.agreement(challenger, held_out)
 
@@ -83,6 +99,8 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
             draft,
             version=version,
             parity_error=parity_error,
+            int8=files[GRAPH] != trained.files[GRAPH],
+            exact_replay=exact,
             agreement=estimate,
             verdict=verdict,
             files=dict(digests),
@@ -91,15 +109,20 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
     return registry.publish(files, describe)
 
 
-def split(rows: Sequence[Labelled], *, labels: Sequence[str], share: float) -> tuple[list[Labelled], list[Labelled]]:
+def split(
+    rows: Sequence[Labelled], *, labels: Sequence[str], share: float, renamed: Mapping[str, str] = MappingProxyType({})
+) -> tuple[list[Labelled], list[Labelled]]:
     """Rows to train on and rows held out, each in the order of their coordinates.
 
-    Rows whose label is not in the label set are in neither. The order in which the labels came does not matter.
+    Labels are first called what they are `renamed` to. Rows whose label is not in the label set are in neither. The
+    order in which the labels came does not matter.
     """
     known = set(labels)
     training: list[Labelled] = []
     held_out: list[Labelled] = []
     for row in sorted(rows, key=lambda row: row.coordinates):
+        if row.label in renamed:
+            row = msgspec.structs.replace(row, label=renamed[row.label])
         if row.label in known:
             (held_out if is_held_out(row.text, share) else training).append(row)
     return training, held_out
@@ -111,13 +134,59 @@ def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: St
     if not versions:
         return
     newest = versions[-1]
-    read = newest.encoder.name if newest.encoder else "", newest.max_tokens
+    read = (newest.encoder.name if newest.encoder else newest.base), newest.max_tokens
     learnt = (newest.training_digest, newest.student, newest.labels, newest.featurizer, newest.features, read)
+    kind: Features = spec.features
     reads = (spec.encoder, spec.max_tokens) if spec.features == "encoder" else ("", 0)
-    same = (_digest(training, spec), spec.kind, spec.labels, spec.featurizer, spec.features, reads)
+    if spec.kind == "transformer":
+        kind, reads = "tokens", (spec.transformer.model, newest.max_tokens)
+    same = (_digest(training, spec), spec.kind, spec.labels, spec.featurizer, kind, reads)
     if learnt == same and registry.is_whole(newest.version):
         msg = f"{newest.version} was trained on the very same {len(training):,} labels; nothing new was learnt"
         raise TrainingError(msg)
+
+
+def _start(spec: Spec, registry: StoredRegistry, champion: str | None) -> tuple[str, tuple[Path, list[str]]] | None:
+    """The champion's name, folder and labels, by their names of now, if a transformer can go on from its weights."""
+    if champion is None or spec.kind != "transformer" or spec.transformer.start != "champion":
+        return None
+    try:
+        folder, manifest = registry.verified(champion), registry.manifest(champion)
+    except RegistryError:
+        return None
+    if manifest.base != spec.transformer.model or "model.safetensors" not in manifest.files:
+        return None
+    # It was trained on texts that a larger share would hold out now.
+    if manifest.holdout_share is None or manifest.holdout_share < spec.holdout_share:
+        return None
+    return champion, (folder, [spec.renamed.get(label, label) for label in manifest.labels])
+
+
+def _quantized(
+    whole: onnx.OnnxStudent,
+    draft: Manifest,
+    files: dict[str, bytes],
+    texts: Sequence[str],
+    on_warning: Callable[[str], None],
+) -> tuple[onnx.OnnxStudent, dict[str, bytes]]:
+    """The same student in 8 bits, or itself, with a warning, where that one answers too often otherwise."""
+    from askance.training.transformer_export import quantized
+
+    smaller = {**files, GRAPH: quantized(files[GRAPH])}
+    student = onnx.assemble(draft, smaller)
+    share = parity.agreeing(student, whole, texts)
+    if share < AGREEING:
+        on_warning(
+            f"the student is published in 32 bits: in 8 it gave the same answer to {share:.2%} of {len(texts):,} "
+            f"documents, less than {AGREEING:.1%}"
+        )
+        return whole, files
+    return student, smaller
+
+
+def _label_set(registry: StoredRegistry, spec: Spec) -> int:
+    versions = registry.versions()
+    return versions[-1].label_set + (versions[-1].labels != spec.labels) if versions else 1
 
 
 def _weights(
@@ -148,7 +217,9 @@ def _judge(
         student = onnx.load(registry.verified(champion), registry.manifest(champion))
     except RegistryError as exc:
         return Verdict(promoted=True, why=f"the champion cannot be used: {exc}", champion=champion)
-    return evaluation.judge(challenger, student, held_out, rule=spec.promote, margin=spec.not_worse_by)
+    return evaluation.judge(
+        challenger, student, held_out, rule=spec.promote, margin=spec.not_worse_by, renamed=spec.renamed
+    )
 
 
 def _digest(training: Sequence[Labelled], spec: Spec) -> str:

@@ -1,0 +1,90 @@
+"""Who takes part, how each is started, and what it was given."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import yaml
+
+if TYPE_CHECKING:
+    from benchmarks.stream_peers.documents import Models
+
+HERE = Path(__file__).resolve().parent
+
+
+class Place(NamedTuple):
+    """Where a contender works in one round."""
+
+    servers: str
+    group: str
+    documents: str
+    predictions: str
+    queries: str
+    dead_letters: str
+    folder: Path
+    """Its own working folder."""
+
+
+class Contender(Protocol):
+    name: str
+    choices: str
+    """What a reader has to know to judge the comparison."""
+
+    def command(self, place: Place, models: Models) -> list[str]:
+        """The process's command line."""
+
+
+class Askance:
+    """`askance classify` with the settings that `askance init` writes, but for the addresses."""
+
+    def __init__(self, delivery: str) -> None:
+        self._delivery = delivery
+        self.name = f"askance, {delivery.replace('_', ' ')}"
+        self.choices = f"`askance classify`, kafka.delivery: {delivery}, budget 5 %, every other setting as it comes"
+
+    def command(self, place: Place, models: Models) -> list[str]:
+        settings = {
+            "state": str(models.folder),
+            "budget": {"share": 0.05},
+            "kafka": {
+                "bootstrap": {"servers": place.servers},
+                "group": {"id": place.group},
+                "documents": [place.documents],
+                "predictions": place.predictions,
+                "queries": place.queries,
+                "dead_letters": place.dead_letters,
+                "delivery": self._delivery,
+            },
+        }
+        (place.folder / "askance.yaml").write_text(yaml.safe_dump(settings))
+        return [sys.executable, "-c", "from askance.cli.main import main; main()", "classify"]
+
+
+class Script:
+    """A peer in Python: a script of this folder."""
+
+    def __init__(self, name: str, script: str, choices: str) -> None:
+        self.name = name
+        self.choices = choices
+        self._script = script
+
+    def command(self, place: Place, models: Models) -> list[str]:
+        return [
+            sys.executable, str(HERE / self._script), place.servers, place.group, place.documents, place.predictions,
+            place.queries, str(models.folder),
+        ]  # fmt: skip
+
+
+ALL: tuple[Contender, ...] = (
+    Askance("at_least_once"),
+    Askance("exactly_once"),
+    Script(
+        "scikit-learn loop",
+        "sklearn_loop.py",
+        "aiokafka, json, HashingVectorizer (2^18, 1-2-grams) and SGDClassifier(log_loss) on batches of up to 1,000, the"
+        " gate in NumPy, `send` a record (no compression, which is aiokafka's default and the fastest here; idempotent,"
+        " acks=all, 5 ms), commit after each batch: at least once",
+    ),
+)
