@@ -118,14 +118,15 @@ pictures: .venv/ready-bench  ## Draw the pictures of the concept pages anew
 	$(BIN)/python docs/pictures.py
 
 .PHONY: lint-deploy
-lint-deploy: .venv/ready-deploy  ## The image, the compose file, the chart, the alert rules and the dashboard, checked by the tools of each
+lint-deploy: .venv/ready-deploy  ## Image, compose file, chart, alert rules, dashboard and release workflow, checked by the tools of each (Go)
 	$(BIN)/python -m pytest tests/deploy
 
 # Built by Go, but for promtool: that takes ten minutes, and Debian has it.
 HELM := helm.sh/helm/v3/cmd/helm@v3.19.5
 COMPOSE := github.com/compose-spec/compose-go/v2/cmd@v2.16.2
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.8
 KEDA := github.com/kedacore/keda/v2@v2.18.1
-TOOLS := .tools/helm .tools/compose .tools/promtool .tools/scaledobjects.yaml
+TOOLS := .tools/helm .tools/compose .tools/actionlint .tools/promtool .tools/scaledobjects.yaml
 GO_REMEDY := { echo "make lint-deploy needs Go: apt-get install golang-go" >&2; exit 1; }
 
 .tools/helm:
@@ -136,6 +137,10 @@ GO_REMEDY := { echo "make lint-deploy needs Go: apt-get install golang-go" >&2; 
 	@command -v go >/dev/null || $(GO_REMEDY)
 	GOBIN=$(CURDIR)/.tools go install $(COMPOSE)
 	mv .tools/cmd $@
+
+.tools/actionlint:
+	@command -v go >/dev/null || $(GO_REMEDY)
+	GOBIN=$(CURDIR)/.tools go install $(ACTIONLINT)
 
 # The schema of a ScaledObject, out of the module's own files.
 .tools/scaledobjects.yaml:

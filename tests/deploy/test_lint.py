@@ -213,6 +213,20 @@ def test_a_mistake_in_the_compose_file_would_be_found(tmp_path: Path) -> None:
     assert "read_onyl" in done.stderr
 
 
+def test_actionlint_has_nothing_against_the_release() -> None:
+    done = tool("actionlint", "-no-color", ROOT / ".github" / "workflows" / "release.yml")
+
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_mistake_in_the_release_would_be_found(tmp_path: Path) -> None:
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    path = tmp_path / "release.yml"
+    path.write_text(text.replace("needs: [wheel,", "needs: [wheels,"), encoding="utf-8")
+
+    assert "wheels" in tool("actionlint", "-no-color", path).stdout
+
+
 def test_promtool_has_nothing_against_the_alerts_and_each_fires_when_it_should() -> None:
     rules = tool("promtool", "check", "rules", "--lint-fatal", DEPLOY / "prometheus" / "alerts.yaml")
     tested = tool("promtool", "test", "rules", DEPLOY / "prometheus" / "alerts-test.yaml")
