@@ -177,7 +177,7 @@ def test_the_commands() -> None:
 
     assert names == [
         *("init", "demo", "run", "classify", "teach", "train", "spend", "audit"),
-        *("replay", "estimate", "simulate", "report"),
+        *("replay", "estimate", "simulate", "report", "page"),
         *("labels export", "labels import"),
         *("batch submit", "batch collect"),
         *("models list", "models show", "models promote", "models rollback"),

@@ -16,8 +16,8 @@ LAYERS = (
     ("values", "errors records calls config directions manifest codec health telemetry keys settings summary _kernel"),
     ("protocols", "protocols"),
     ("rules", "rules charts report"),
-    ("workers and adapters", "workers stream student teacher ledger registry training endpoint"),
-    ("app", "assembly teaching app forecast replaying deadletters"),
+    ("workers and adapters", "workers stream student teacher ledger registry training endpoint page"),
+    ("app", "assembly teaching app forecast replaying deadletters showing"),
     ("demo", "demo"),
     ("cli", "cli"),
 )
@@ -29,8 +29,8 @@ FREE_WITHIN = {LEVELS[name] for name in ("records", "rules", "app")}
 TRAINING = {("training", "student"), ("training", "ledger"), ("training", "registry")}
 SLOT = {("workers", "student.slot")}  # the slot is a value that two workers share; it loads nothing
 ASSEMBLY = {("cli", "registry")}  # `askance models` needs a registry and nothing else that runs
-ADAPTERS = {"stream", "student", "teacher", "ledger", "registry", "training", "endpoint"}
-NAMING = {"assembly", "teaching", "app", "forecast", "replaying", "deadletters"}
+ADAPTERS = {"stream", "student", "teacher", "ledger", "registry", "training", "endpoint", "page"}
+NAMING = {"assembly", "teaching", "app", "forecast", "replaying", "deadletters", "showing"}
 
 EVERYWHERE = frozenset({"msgspec", "numpy"})
 HOMES = {
@@ -49,9 +49,11 @@ HOMES = {
     "sklearn": {"training"},
     "safetensors": {"training.encoder_graph"},
     "tokenizers": {"student.tokens"},
+    "starlette": {"page"},
     "torch": {"training.transformer"},
     "transformers": {"training.transformer"},
     "typer": {"cli"},
+    "uvicorn": {"page"},
     "yaml": {"settings"},
 }
 

@@ -84,8 +84,11 @@ def init(
 
 
 @app.command(epilog="Example: askance demo")
-def demo() -> None:
+def demo(
+    *,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Show it on a live page too.")] = True,
+) -> None:
     """The whole loop on real text, in under two minutes."""
     from askance.cli.demo import demo
 
-    demo()
+    demo(page=page)

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from askance.config.base import Section
 from askance.config.gate import BudgetConfig, ContractConfig, GateConfig
 from askance.config.kafka import KafkaConfig
+from askance.config.page import PageConfig
 from askance.config.stream import MetricsConfig, SinkConfig, SourceConfig
 from askance.config.student import GuardConfig, SelectionConfig, StudentConfig, TrainConfig
 from askance.config.teacher import PriceConfig, SpendConfig, TeacherConfig
@@ -27,6 +28,7 @@ __all__ = [
     "GuardConfig",
     "KafkaConfig",
     "MetricsConfig",
+    "PageConfig",
     "PriceConfig",
     "Section",
     "SelectionConfig",
@@ -67,6 +69,7 @@ class Config(Section):
     guard: GuardConfig = GuardConfig()
     kafka: KafkaConfig = KafkaConfig()
     metrics: MetricsConfig = MetricsConfig()
+    page: PageConfig = PageConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

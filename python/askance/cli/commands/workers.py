@@ -43,6 +43,7 @@ def run(
     state: options.State = None,
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
+    page__enabled: options.Page = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
