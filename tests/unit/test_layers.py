@@ -17,7 +17,7 @@ LAYERS = (
     ("protocols", "protocols"),
     ("rules", "rules charts report"),
     ("workers and adapters", "workers stream student teacher ledger registry training endpoint page"),
-    ("app", "assembly teaching app forecast replaying deadletters showing"),
+    ("app", "assembly teaching app forecast replaying deadletters showing api"),
     ("demo", "demo"),
     ("cli", "cli"),
 )
@@ -30,7 +30,7 @@ TRAINING = {("training", "student"), ("training", "ledger"), ("training", "regis
 SLOT = {("workers", "student.slot")}  # the slot is a value that two workers share; it loads nothing
 ASSEMBLY = {("cli", "registry")}  # `askance models` needs a registry and nothing else that runs
 ADAPTERS = {"stream", "student", "teacher", "ledger", "registry", "training", "endpoint", "page"}
-NAMING = {"assembly", "teaching", "app", "forecast", "replaying", "deadletters", "showing"}
+NAMING = {"assembly", "teaching", "app", "forecast", "replaying", "deadletters", "showing", "api"}
 
 EVERYWHERE = frozenset({"msgspec", "numpy"})
 HOMES = {
