@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Decisions", "HashedFeaturizer", "MinHasher", "decide", "uncertainty", "uniform"]
+__all__ = ["Decisions", "HashedFeaturizer", "MinHasher", "decide", "encode_predictions", "uncertainty", "uniform"]
 
 _Measure: TypeAlias = Literal["entropy", "margin", "least_confidence"]
 _Weighting: TypeAlias = Literal["count", "binary", "sublinear"]
@@ -126,6 +126,33 @@ def _decide_on(
     offsets: NDArray[np.int64],
 ) -> Decisions:
     """`decide` on one of `_paths()`, and the same bits. Private: for tests and benchmarks."""
+
+def encode_predictions(
+    *,
+    ids: list[str],
+    finite: NDArray[np.bool_],
+    labels: NDArray[np.int32],
+    confidences: NDArray[np.float32],
+    uncertainties: NDArray[np.float32],
+    propensities: NDArray[np.float32],
+    accepted: NDArray[np.bool_],
+    partitions: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    endings: NDArray[np.uint8],
+    label_names: list[bytes],
+    middle: bytes,
+    missing: bytes,
+    ending_names: list[bytes],
+) -> list[bytes]:
+    """n predictions as JSON, each a line without its line feed; arrays have shape (n,).
+
+    A line is `{"id":…,"label":…,"confidence":…,"uncertainty":…,"propensity":…,"accepted":…` with the row's values,
+    `middle`, the partition, `,"offset":` and the offset; `missing` where `finite` is false, whose label and confidence
+    are null; the row's ending, and `}`. `label_names` are JSON strings; they, `middle`, `missing` and `ending_names`
+    are taken as they are. A float32 is written as the float64 of the same value, one that is not finite as null. A
+    number in `endings`, or of a finite row in `labels`, that names nothing raises `ValueError`, and so does an
+    identifier with a lone surrogate.
+    """
 
 @final
 class HashedFeaturizer:

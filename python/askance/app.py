@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from askance.config import Config
+    from askance.ledger import SqliteLedger
     from askance.manifest import Estimate, Manifest
     from askance.protocols import Follower, Ledger, Registry
     from askance.stream.kafka.queries import LabelView
@@ -154,7 +155,7 @@ class _Run:
         # On Kafka each worker has a ledger of its own, and `classify` none.
         return next((self._open_ledger(worker) for worker in ("teach", "train") if worker in self._workers), None)
 
-    def _open_ledger(self, worker: str) -> Ledger:
+    def _open_ledger(self, worker: str) -> SqliteLedger:
         return self._stack.enter_context(assembly.ledger(self._config, worker))
 
     def _listen_to_signals(self) -> None:
@@ -318,9 +319,15 @@ class _Run:
         schedule = await asyncio.to_thread(assembly.schedule, config, registry, self._labels, now=time.monotonic())
         rollout = assembly.rollout(config, self._open_ledger("train"), registry, self._telemetry)
         guard = assembly.guard(config, self._open_ledger("train"), registry, self._telemetry, on_drift=schedule.hasten)
+        trainer = assembly.trainer(config, self._labels)
+        load = partial(assembly.load, registry)
+        augmenter = await asyncio.to_thread(teaching.augmenter, config, self._labels, ledger, trainer, load)
+        if augmenter is not None:
+            self._stack.push_async_callback(augmenter.aclose)
         worker = TrainWorker(
+            augment=None if augmenter is None else augmenter.better,
             ledger=ledger,
-            trainer=assembly.trainer(config, self._labels),
+            trainer=trainer,
             registry=registry,
             schedule=schedule,
             telemetry=self._telemetry,

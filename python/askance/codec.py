@@ -8,12 +8,17 @@ import functools
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+import numpy as np
 
+from askance import _kernel
 from askance.records import Coordinates, DeadLetter, Document, KeptLetter, Position, Query, Reason, Record, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from numpy.typing import NDArray
+
+    from askance.predictions import Answerer, Predictions
     from askance.records import Prediction
 
 _encoder = msgspec.json.Encoder()
@@ -104,6 +109,54 @@ def _without_identifier(text_field: str) -> msgspec.json.Decoder[Any]:
 def encode_predictions(predictions: Sequence[Prediction]) -> list[bytes]:
     """Each prediction as one line of JSON, without a line feed."""
     return [_encoder.encode(prediction) for prediction in predictions]
+
+
+def encode_batch(predictions: Predictions) -> list[bytes]:
+    """`encode_predictions` of a batch that is kept by column."""
+    found: list[bytes] = [b""] * predictions.documents
+    for topic in dict.fromkeys(predictions.places.topics):
+        is_of_topic = predictions.places.among(topic)
+        for number, answerer in enumerate(predictions.answerers):
+            own = is_of_topic & (predictions.answerer == number)
+            if own.all():
+                return _encode_alike(predictions, answerer, topic, slice(None))
+            rows = np.flatnonzero(own)
+            for place, line in zip(rows.tolist(), _encode_alike(predictions, answerer, topic, rows), strict=True):
+                found[place] = line
+    return found
+
+
+def _encode_alike(
+    predictions: Predictions, answerer: Answerer, topic: str, rows: slice | NDArray[np.int64]
+) -> list[bytes]:
+    """The lines of rows that one version answers in one topic."""
+    ids, places = predictions.ids, predictions.places
+    middle = _encoder.encode({"version": answerer.version, "seed": predictions.seed, "topic": topic, "partition": 0})
+    return _kernel.encode_predictions(
+        ids=ids if isinstance(rows, slice) else [ids[row] for row in rows.tolist()],
+        finite=predictions.finite[rows],
+        labels=predictions.labels[rows],
+        confidences=predictions.confidences[rows],
+        uncertainties=predictions.uncertainties[rows],
+        propensities=predictions.propensities[rows],
+        accepted=predictions.accepted[rows],
+        partitions=places.partitions[rows],
+        offsets=places.offsets[rows],
+        endings=predictions.standing[rows],
+        label_names=[_encoder.encode(label) for label in answerer.labels],
+        middle=b"," + middle[1:-2],
+        missing=_ending({"reason": answerer.missing}),
+        ending_names=[
+            _ending({"standing": standing, "threshold": None if standing is None else answerer.threshold})
+            for standing in predictions.standings
+        ],
+    )
+
+
+def _ending(fields: dict[str, object]) -> bytes:
+    """A prediction's last fields, without those that are null."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    return b"," + _encoder.encode(given)[1:-1] if given else b""
 
 
 def encode_query(query: Query) -> bytes:

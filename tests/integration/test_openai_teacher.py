@@ -263,6 +263,17 @@ async def test_log_probabilities_that_cannot_be_read_are_none() -> None:
         assert await asking.about("text") == Answer(raw="yes")
 
 
+@pytest.mark.asyncio
+async def test_a_password_in_the_address_is_never_shown() -> None:
+    async with FakeLLM(status(404)) as server:
+        address = server.base_url.replace("http://", "http://user:hunter2@")
+        async with Asking(server, base_url=address) as asking:
+            with pytest.raises(TeacherError, match="answered 404") as raised:
+                await asking.attempt("text")
+        assert server.base_url in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
 FATAL = {
     "401": (
         status(401, message="Incorrect API key provided"),

@@ -19,8 +19,8 @@ from askance.training.pipeline import train
 from askance.training.process import ProcessTrainer
 from askance.training.spec import TransformerSpec
 from tests.encoders import tiny_bert
+from tests.extras import NEEDS_TORCH
 from tests.integration.test_training import COMMON, LABELS, WORDS, labelled, load, registry, spec, write
-from tests.torch import NEEDS_TORCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

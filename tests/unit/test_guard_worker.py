@@ -37,11 +37,13 @@ class World:
         *,
         former: bool = True,
         difference: Estimate | None = None,
+        labels: tuple[str, ...] = ("a", "b"),
     ) -> None:
         self._tallies = tallies
         self._judged = judged
         self._former = former
         self._difference = difference
+        self._labels = labels
         self.live = "v2"
         self.rolled_back: list[str | None] = []
 
@@ -59,7 +61,7 @@ class World:
             version=version,
             created_at="2026-01-01T00:00:00Z",
             student="logistic",
-            labels=("a", "b"),
+            labels=self._labels if version == "v2" else ("a", "b"),
             temperature=1.0,
             featurizer=FeaturizerConfig(),
             featurizer_digest="",
@@ -71,6 +73,7 @@ class World:
             agreement=Estimate(value=0.85, low=0.82, high=0.88, documents=300, effective=200.0),
             verdict=Verdict(promoted=True, why="because", difference=self._difference),
             files={},
+            label_set=1 if self._labels == ("a", "b") else 2,
         )
 
     def rollback(self, *, of: str | None = None) -> str:
@@ -123,6 +126,14 @@ def test_a_jump_is_measured_against_the_parent() -> None:
     better = World([*former, *tallies], judged, difference=Estimate(0.05, 0.02, 0.08, 300, 200.0))
     guard(better)[0].look()
     assert better.rolled_back == []
+
+
+def test_a_version_with_a_new_class_is_meant_to_answer_differently() -> None:
+    tallies, judged = run(GOOD, 0, version="v2")
+    former = [msgspec.structs.replace(tally, version="v1", predicted={"0": tally.documents}) for tally in tallies]
+    world = World([*former, *tallies], judged, labels=("a", "b", "c"))
+    guard(world)[0].look()
+    assert world.rolled_back == []
 
 
 def test_drift_is_told_once() -> None:

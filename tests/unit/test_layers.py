@@ -13,7 +13,11 @@ ROOT = Path(__file__).parents[2] / "python"
 
 # From the ground up. A module imports from layers below its own, and from its own package.
 LAYERS = (
-    ("values", "errors records calls config directions manifest codec health telemetry keys settings summary _kernel"),
+    (
+        "values",
+        "errors records predictions calls augmentation labelset config directions manifest codec health telemetry keys "
+        "settings summary _kernel",
+    ),
     ("protocols", "protocols"),
     ("rules", "rules charts report"),
     ("workers and adapters", "workers stream student teacher ledger registry training endpoint page"),

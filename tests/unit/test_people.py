@@ -241,6 +241,11 @@ def test_on_kafka_an_answer_is_still_to_be_published_whatever_the_topic_says_of_
     assert ledger.unpublished(0, 9) == []
 
 
+def test_an_export_without_a_label_set_says_how_to_name_one(state: Path) -> None:
+    done = call("labels", "export", "--state", str(state))
+    assert "--set 'teacher.labels=[a, b]'" in str(done.exception)
+
+
 def test_where_people_are_the_teacher_a_worker_says_how_to_ask_them(state: Path) -> None:
     got = call("teach", "--once", "--teacher", "human", "--labels", "spam,eggs", "--state", str(state))
     assert isinstance(got.exception, ConfigError)

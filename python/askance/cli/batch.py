@@ -76,7 +76,7 @@ async def _work(
     labels = teaching.labels(config)
     # Two at once would each send what the other has reserved.
     with assembly.exclusive(config, "batch"), assembly.ledger(config, "teach") as ledger:
-        teacher = teaching.make_batches(config, labels, teaching.examples_of(config, ledger))
+        teacher = teaching.make_batches(config, labels, teaching.examples_of(config, labels, ledger))
         try:
             return await work(teaching.batch_worker(config, teacher, labels, ledger))
         finally:

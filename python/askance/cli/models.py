@@ -48,7 +48,7 @@ def show_version(config: Path | None, state: Path | None, version: str | None, *
             ("folder", str(path)),
             ("created", manifest.created_at),
             ("student", f"{manifest.student}, {_reads(manifest)}"),
-            ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
+            ("labels", f"set {manifest.label_set}, {len(manifest.labels)}: {', '.join(manifest.labels)}"),
             ("trained on", f"{manifest.trained_on:,} labels; {manifest.held_out:,} held out"),
             ("agreement", _estimate(manifest.agreement)),
             ("verdict", f"{'promoted' if manifest.verdict.promoted else 'not promoted'}: {manifest.verdict.why}"),

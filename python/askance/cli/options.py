@@ -115,6 +115,15 @@ ReplayField = Annotated[
     str | None, Option("--replay-field", metavar="NAME", help="Field with the label.", rich_help_panel=_TEACHER)
 ]
 
+Augment = Annotated[
+    bool | None,
+    Option(
+        "--augment/--no-augment",
+        help="Have the teacher write documents for the weakest classes (PGKD-style).",
+        rich_help_panel=_TEACHER,
+    ),
+]
+
 BootstrapServers = Annotated[
     str | None,
     Option(

@@ -17,10 +17,11 @@ from askance.config.gate import BudgetConfig, ContractConfig, GateConfig
 from askance.config.kafka import KafkaConfig
 from askance.config.page import PageConfig
 from askance.config.stream import MetricsConfig, SinkConfig, SourceConfig
-from askance.config.student import GuardConfig, SelectionConfig, StudentConfig, TrainConfig
+from askance.config.student import AugmentConfig, GuardConfig, SelectionConfig, StudentConfig, TrainConfig
 from askance.config.teacher import PriceConfig, SpendConfig, TeacherConfig
 
 __all__ = [
+    "AugmentConfig",
     "BudgetConfig",
     "Config",
     "ContractConfig",
@@ -53,7 +54,7 @@ class Config(Section):
     """Where student versions are: a folder, or the URL of an object store (`s3://bucket/path` with the extra `s3`, or
     any that fsspec knows), of which the state folder then keeps copies. Credentials come from the environment, as the
     store's own tools read them. Default: `registry/` in the state folder."""
-    batch: Annotated[int, Field(ge=1, le=65_536)] = 512
+    batch: Annotated[int, Field(ge=1, le=65_536)] = 4096
     """Documents scored together at most."""
     linger_ms: Annotated[float, Field(ge=0.0)] = 20.0
     """How long a batch waits for its first document."""
@@ -80,11 +81,13 @@ class Config(Section):
             )
             raise ValueError(msg)
         _check_acquisition(self)
+        if self.train.augment.enabled and (self.teacher.kind != "openai" or self.kafka.bootstrap.servers is not None):
+            msg = "train.augment.enabled needs a teacher that can write, teacher.kind openai, and a local run: drop it"
+            raise ValueError(msg)
         _check_registry(self.registry)
         if self.student.features == "encoder" and self.student.encoder.model is None:
             msg = "student.features is encoder, and student.encoder.model names none: name a folder or a hub's model"
             raise ValueError(msg)
-        _check_renamed(self.teacher)
         if self.source.path == "-" and self.source.follow:
             msg = "source.follow needs a file: standard input is followed anyway; drop it"
             raise ValueError(msg)
@@ -147,16 +150,6 @@ def _check_registry(registry: str | None) -> None:
     if address.scheme and address.password is not None:
         msg = "registry holds a password; keys come only from the environment, as the store's own tools read them"
         raise ValueError(msg)
-
-
-def _check_renamed(teacher: TeacherConfig) -> None:
-    for old, new in teacher.renamed.items():
-        if old in (teacher.labels or ()):
-            msg = f"teacher.renamed renames {old!r}, which is one of teacher.labels: drop one of them"
-            raise ValueError(msg)
-        if new in teacher.renamed or (teacher.labels is not None and new not in teacher.labels):
-            msg = f"teacher.renamed renames {old!r} to {new!r}, which is none of teacher.labels"
-            raise ValueError(msg)
 
 
 def _check_acquisition(config: Config) -> None:

@@ -93,8 +93,9 @@ class _Rebalance(Section):
 
 
 class _Compression(Section):
-    type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
-    """Of what is produced; every kind is read."""
+    type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
+    """Of what is produced; every kind is read. `zstd` is both the smallest and, with aiokafka, a fifth of the time of
+    `lz4`; consumers older than Kafka 2.1 cannot read it."""
 
 
 class _Offset(Section):

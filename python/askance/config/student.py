@@ -87,6 +87,28 @@ class SelectionConfig(Section):
     """The student's uncertainty as it was when the document came, or as the live version sees it now."""
 
 
+class AugmentConfig(Section):
+    """PGKD-style: the teacher writes documents for the classes the student is weakest on; local runs, and the teacher
+    `openai`, only."""
+
+    enabled: bool = False
+    """After a training, have documents written, checked by a second call, and train on those that pass."""
+    rounds: Annotated[int, Field(ge=1)] = 3
+    """Rounds after a training at most; each writes, checks, trains and compares on the held-out labels."""
+    patience: Annotated[int, Field(ge=1)] = 1
+    """Rounds without a better version before it is given up; the best version stays."""
+    classes: Annotated[int, Field(ge=1)] = 3
+    """Written for so many classes a round, the weakest by F1 on the held-out labels."""
+    documents: Annotated[int, Field(ge=1)] = 30
+    """Written in a round at most, over all its classes; each costs a second call that checks it."""
+    document_tokens: Annotated[int, Field(ge=8)] = 120
+    """The longest document that is asked for, in tokens: what a call may cost is counted by it."""
+    money: Annotated[float, Field(ge=0.0)] | None = None
+    """What all augmentation with this state may cost, within the caps of `spend`."""
+    calls: Annotated[int, Field(ge=0)] | None = 500
+    """How many calls all augmentation with this state may take, within the caps of `spend`."""
+
+
 class TrainConfig(Section):
     """When and how students are trained."""
 
@@ -122,6 +144,7 @@ class TrainConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """For whatever in training is random."""
     selection: SelectionConfig = SelectionConfig()
+    augment: AugmentConfig = AugmentConfig()
 
 
 class GuardConfig(Section):

@@ -64,9 +64,10 @@ def charge(connection: sqlite3.Connection, call: int, charges: Iterable[Charge])
     )
 
 
-def adjust(connection: sqlite3.Connection, run: int, day: str, change: Spend) -> None:
-    """Correct the accounts of every period that a call counts in."""
-    _add(connection, [f"run {run}", f"day {day}", "total"], change)
+def adjust(connection: sqlite3.Connection, run: int, day: str, change: Spend, purpose: str = "label") -> None:
+    """Correct the accounts of every period that a call counts in; one that is not for labels has its own, too."""
+    own = [] if purpose == "label" else [purpose]
+    _add(connection, [f"run {run}", f"day {day}", "total", *own], change)
 
 
 def as_reserved(teacher: str, reserved: Spend) -> Charge:

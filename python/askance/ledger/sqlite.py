@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from askance.calls import Reservation, TeacherState
 from askance.errors import LedgerError
-from askance.ledger import accounts, batches, people, reports, spending
+from askance.ledger import accounts, batches, generated, people, reports, spending
+from askance.ledger.names import Names
 from askance.ledger.queries import add_queries, count_awaited, due_answers, stand
 from askance.ledger.reuse import Sieve
 from askance.ledger.schema import connect, transaction
@@ -21,10 +22,11 @@ from askance.ledger.tallies import BLOCK, advance, read_tallies
 from askance.records import Coordinates, Judged, LabelCounts, Labelled, Outcome, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from askance.calls import Audit, Batch, BatchStatus, Call, Order, Settlement, Spend, SpendRow
+    from askance.augmentation import Generated
+    from askance.calls import Audit, Batch, BatchStatus, Call, Limit, Order, Settlement, Spend, SpendRow
     from askance.records import HumanAnswer, Label, Position, Query, Question, Taken, Tally
 
 
@@ -36,8 +38,10 @@ class SqliteLedger:
 
     block = BLOCK
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, renamed: Mapping[str, str] | None = None) -> None:
+        """`renamed` is what former labels are called now: whatever is read has the present names. The rows stay."""
         self._path = path
+        self._named = Names(renamed or {})
         self._connection = connect(path)
         self._lock = threading.Lock()
         self._sieve = Sieve()
@@ -91,7 +95,7 @@ class SqliteLedger:
     def tallies(self, *, shadow: bool = False) -> list[Tally]:
         """What was counted of all documents, by block of offsets and version; or of those scored by a shadow."""
         with self._reading() as connection:
-            return read_tallies(connection, shadow=shadow)
+            return self._named.tallies(read_tallies(connection, shadow=shadow))
 
     def judged(
         self, *, since: int = 0, newest: int | None = None, versions: Sequence[str] | None = None
@@ -111,7 +115,9 @@ class SqliteLedger:
                 (since, *(versions or ()), *(versions or ()), -1 if newest is None else newest),
             ).fetchall()
         rows.reverse()
-        return [Judged(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
+        return self._named.judged(
+            Judged(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows
+        )
 
     def progress(self) -> dict[tuple[str, int], Progress]:
         """By (topic, partition): how far the stream is done."""
@@ -126,6 +132,12 @@ class SqliteLedger:
         with self._writing() as connection:
             number: int = connection.execute("INSERT INTO runs DEFAULT VALUES RETURNING number").fetchone()[0]
             return number
+
+    def latest_run(self) -> int:
+        """The number of the run that began last; a new one where there is none."""
+        with self._reading() as connection:
+            number = connection.execute("SELECT max(number) FROM runs").fetchone()[0]
+        return self.begin_run() if number is None else int(number)
 
     def reserve(self, order: Order, worst: Callable[[Sequence[Query]], Spend]) -> Reservation:
         """Take pending queries, oldest first, in calls counted at their worst, before anyone asks.
@@ -200,12 +212,12 @@ class SqliteLedger:
     def audits(self) -> list[Audit]:
         """Every label that was asked for again, with both answers."""
         with self._reading() as connection:
-            return reports.audits(connection)
+            return self._named.audits(reports.audits(connection))
 
     def evidence(self, teacher: str) -> list[Audit]:
         """Every answer of a cascade's first teacher that the second was asked for too."""
         with self._reading() as connection:
-            return reports.evidence(connection, teacher)
+            return self._named.audits(reports.evidence(connection, teacher))
 
     def questions(self, *, below: float | None, limit: int) -> list[Question]:
         """Queries that people may answer: without a label or, with `below`, with one that is less sure."""
@@ -237,6 +249,46 @@ class SqliteLedger:
             row = connection.execute("SELECT state FROM teacher_state WHERE until > ?", (now,)).fetchone()
             return TeacherState(row[0]) if row else TeacherState.ASKING
 
+    def begin_call(self, order: Order, worst: Spend, limit: Limit, documents: int) -> tuple[int | None, str | None]:
+        """Reserve one call for the augmentation; its number, or which cap forbids it."""
+        with self._writing() as connection:
+            return generated.begin_call(connection, order, worst, limit, documents)
+
+    def keep_generated(
+        self, settlement: Settlement, texts: Sequence[str], *, wanted: str, round_: int, teacher: str
+    ) -> list[Generated]:
+        """Settle a call that wrote documents, and store those that are new, in one transaction."""
+        with self._writing() as connection:
+            spending.settle(connection, settlement)
+            return generated.keep(connection, settlement.call, texts, wanted=wanted, round_=round_, teacher=teacher)
+
+    def check_generated(self, settlement: Settlement, number: int, label: str | None, confidence: float | None) -> None:
+        """Settle a call that labelled a generated document, and write down what it said, in one transaction."""
+        with self._writing() as connection:
+            spending.settle(connection, settlement)
+            generated.check(connection, settlement.call, number, label, confidence)
+
+    def lose_augmentation(self) -> None:
+        """Give up what a process that died left behind: its calls count at their worst, its round for nothing."""
+        with self._writing() as connection:
+            spending.lose_calls(connection, generated.PURPOSE)
+            generated.end_rounds(connection, None)
+
+    def end_rounds(self, best: int) -> None:
+        """Keep what rounds up to the best one confirmed; what later ones wrote is never trained on again."""
+        with self._writing() as connection:
+            generated.end_rounds(connection, best)
+
+    def generated(self) -> list[Generated]:
+        """What the teacher wrote, oldest first."""
+        with self._reading() as connection:
+            return self._named.generated(generated.read(connection))
+
+    def last_round(self) -> int:
+        """The last augmentation round that wrote anything, 0 before the first."""
+        with self._reading() as connection:
+            return generated.last_round(connection)
+
     def counts(self) -> LabelCounts:
         """How many queries stand where."""
         with self._reading() as connection:
@@ -252,4 +304,6 @@ class SqliteLedger:
                 (Outcome.LABELLED, -1 if newest is None else newest),
             ).fetchall()
         rows.reverse()
-        return [Labelled(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
+        return self._named.labelled(
+            Labelled(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows
+        )

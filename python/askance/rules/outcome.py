@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from askance.calls import Again, Attempt, Fault, Settlement
@@ -10,7 +11,7 @@ from askance.rules.retry import OUTAGE_WEIGHT, pause_seconds
 from askance.rules.split import text_uniform
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from askance.calls import Call, Charge, Pending
     from askance.records import Coordinates
@@ -33,9 +34,13 @@ class Circumstances(NamedTuple):
     """Whether the breaker blames failures on the server."""
     audit_share: float = 0.0
     """Part of the labels that is asked for again."""
+    renamed: Mapping[str, str] = MappingProxyType({})
+    """What former labels, in which an answer may still come, are called now."""
 
 
-def judge(answer: Answer, labels: Collection[str]) -> tuple[Outcome, str | None]:
+def judge(
+    answer: Answer, labels: Collection[str], renamed: Mapping[str, str] = MappingProxyType({})
+) -> tuple[Outcome, str | None]:
     """How a query that got this answer ended, and its label when it got one of the set.
 
     >>> judge(Answer("spam"), {"spam", "ham"})
@@ -44,11 +49,14 @@ def judge(answer: Answer, labels: Collection[str]) -> tuple[Outcome, str | None]
     (<Outcome.INVALID: 'invalid'>, None)
     >>> judge(Answer(None, error="timed out"), {"spam", "ham"})
     (<Outcome.FAILED: 'failed'>, None)
+    >>> judge(Answer("junk"), {"spam", "ham"}, {"junk": "spam"})
+    (<Outcome.LABELLED: 'labelled'>, 'spam')
     """
     if answer.raw is None:
         return Outcome.FAILED, None
-    if answer.error is None and answer.raw in labels:
-        return Outcome.LABELLED, answer.raw
+    label = renamed.get(answer.raw, answer.raw)
+    if answer.error is None and label in labels:
+        return Outcome.LABELLED, label
     return Outcome.INVALID, None
 
 
@@ -97,7 +105,7 @@ def _audited(call: Call, attempt: Attempt, at: Circumstances) -> Settlement:
     """An audit that fails is not made again: it is a sample, and its label stands."""
     label, error = None, attempt.error
     if attempt.answers and (answer := attempt.answers[0]) is not None:
-        label, error = judge(answer, at.labels)[1], answer.error
+        label, error = judge(answer, at.labels, at.renamed)[1], answer.error
     return Settlement(call=call.number, charges=attempt.charges, error=error, audited=(label, error))
 
 
@@ -120,7 +128,7 @@ def _after_fault(one: Pending, attempt: Attempt, at: Circumstances, *, alone: bo
 
 
 def _after_answer(one: Pending, answer: Answer, at: Circumstances) -> Label | Again:
-    outcome, label = judge(answer, at.labels)
+    outcome, label = judge(answer, at.labels, at.renamed)
     if label is None and at.second_chance and one.bad_replies == 0 and answer.raw != ABSTENTION:
         return Again(one.query.coordinates, at.now, one.tries, 1)
     return _label(one, answer, outcome, label, at)

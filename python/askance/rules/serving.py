@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 
+from askance.predictions import Answerer, Places, Predictions
 from askance.records import Outcome, Prediction, Query, Reason, Standing
 from askance.rules.gate import CLOSED
 from askance.rules.split import bytes_uniform
@@ -87,95 +87,76 @@ def predict(
     contract: Contract | None,
     scores: Score = alone,
     chosen: NDArray[np.bool_] | None = None,
-) -> list[Prediction]:
+) -> Predictions:
     """One prediction a document, in their order; every part is scored by its own version, each coin tossed once.
 
     Those `chosen`, (n,), for a seed set are asked about for certain, as long as there is no student.
     """
-    found: dict[int, Prediction] = {}
-    for part in parts:
-        members = [documents[place] for place in part.places]
-        scored = _score(members, part.student, gate, opening, scores, None if chosen is None else chosen[part.places])
-        found |= zip(part.places, _predict(members, part, gate, opening, contract, scored), strict=True)
-    return [found[place] for place in range(len(documents))]
+    places = Places.of([document.record.coordinates for document in documents])
+    count = len(documents)
+    answerer, standing = np.zeros(count, dtype=np.uint8), np.zeros(count, dtype=np.uint8)
+    found: _Scored | None = None
+    for number, part in enumerate(parts):
+        is_whole = len(part.places) == count
+        members = documents if is_whole else [documents[place] for place in part.places]
+        picked = None if chosen is None else chosen[part.places]
+        scored = _score(members, part.student, gate, opening, scores, picked)
+        standings = _judge(scored, part, opening, contract)
+        if is_whole:
+            found, standing = scored, standings
+            break
+        found = found or _Scored._make(np.empty(count, dtype=column.dtype) for column in scored)
+        for column, values in zip(found, scored, strict=True):
+            column[part.places] = values
+        answerer[part.places], standing[part.places] = number, standings
+    if found is None:
+        msg = "every document of a batch is in a part"
+        raise AssertionError(msg)
+    return Predictions(
+        ids=[document.id for document in documents],
+        places=places,
+        seed=gate.seed,
+        answerers=tuple(_answerer(part.student, part.threshold) for part in parts),
+        answerer=answerer,
+        **found._asdict(),
+        standings=(None,) if contract is None else _STANDINGS,
+        standing=standing,
+    )
 
 
-def _predict(
-    documents: Sequence[Document],
-    part: Part,
-    gate: Gate,
-    opening: Opening,
-    contract: Contract | None,
-    scored: _Scored,
-) -> list[Prediction]:
-    standings: list[str | None] = [None] * len(documents)
-    if contract is not None:
-        is_sure = np.zeros(len(documents), dtype=np.bool_)
-        if part.threshold is not None:
-            is_sure = scored.finite & (scored.confidences.astype(np.float64) >= part.threshold)
-        waiting = Standing.UNASSURED
-        if opening != CLOSED:
-            scored.propensities[~is_sure] = 1.0
-            scored.accepted[~is_sure] = True
-            waiting = Standing.HELD if contract.holds else Standing.PROVISIONAL
-        standings = [Standing.FINAL if sure else waiting for sure in is_sure.tolist()]
-    missing = Reason.NO_STUDENT if part.student is None else Reason.NON_FINITE
-    labels = part.student.labels if part.student is not None else ()
-    version = part.student.version if part.student is not None else None
-    # `tolist` gives each float32 as the very float64 of the same value, so JSON carries the propensity exactly.
-    return [
-        Prediction(
-            id=document.id,
-            label=labels[label] if is_finite else None,
-            confidence=confidence if is_finite else None,
-            uncertainty=uncertainty,
-            propensity=propensity,
-            accepted=accepted,
-            version=version,
-            seed=gate.seed,
-            topic=document.record.coordinates.topic,
-            partition=document.record.coordinates.partition,
-            offset=document.record.coordinates.offset,
-            reason=None if is_finite else missing,
-            standing=standing,
-            threshold=part.threshold if standing is not None else None,
-        )
-        for document, is_finite, label, confidence, uncertainty, propensity, accepted, standing in zip(
-            documents,
-            scored.finite.tolist(),
-            scored.labels.tolist(),
-            scored.confidences.tolist(),
-            scored.uncertainties.tolist(),
-            scored.propensities.tolist(),
-            scored.accepted.tolist(),
-            standings,
-            strict=True,
-        )
-    ]
+def _answerer(student: Student | None, threshold: float | None = None) -> Answerer:
+    return Answerer(None) if student is None else Answerer(student.version, tuple(student.labels), threshold)
 
 
-def shadow(
-    documents: Sequence[Document], challenger: Student, predictions: Sequence[Prediction], gate: Gate
-) -> list[Prediction]:
+_STANDINGS = (Standing.FINAL, Standing.HELD, Standing.PROVISIONAL, Standing.UNASSURED)
+
+
+def _judge(scored: _Scored, part: Part, opening: Opening, contract: Contract | None) -> NDArray[np.uint8]:
+    """How each prediction stands, by its place in `_STANDINGS`; who must go to the teacher is accepted for certain."""
+    if contract is None:
+        return np.zeros(len(scored.finite), dtype=np.uint8)
+    is_sure = np.zeros(len(scored.finite), dtype=np.bool_)
+    if part.threshold is not None:
+        is_sure = scored.finite & (scored.confidences.astype(np.float64) >= part.threshold)
+    waiting = Standing.UNASSURED
+    if opening != CLOSED:
+        scored.propensities[~is_sure] = 1.0
+        scored.accepted[~is_sure] = True
+        waiting = Standing.HELD if contract.holds else Standing.PROVISIONAL
+    return np.where(is_sure, _STANDINGS.index(Standing.FINAL), _STANDINGS.index(waiting)).astype(np.uint8)
+
+
+def shadow(documents: Sequence[Document], challenger: Student, predictions: Predictions, gate: Gate) -> Predictions:
     """What a version that does not answer would have said, beside the draws that were made for the one that does."""
     scored = _score(documents, challenger, gate, CLOSED)
-    return [
-        msgspec.structs.replace(
-            prediction,
-            label=challenger.labels[label] if is_finite else None,
-            confidence=confidence if is_finite else None,
-            uncertainty=uncertainty,
-            version=challenger.version,
-        )
-        for prediction, is_finite, label, confidence, uncertainty in zip(
-            predictions,
-            scored.finite.tolist(),
-            scored.labels.tolist(),
-            scored.confidences.tolist(),
-            scored.uncertainties.tolist(),
-            strict=True,
-        )
-    ]
+    return predictions._replace(
+        answerers=(_answerer(challenger),),
+        answerer=np.zeros(predictions.documents, dtype=np.uint8),
+        finite=scored.finite,
+        labels=scored.labels,
+        confidences=scored.confidences,
+        uncertainties=scored.uncertainties,
+    )
 
 
 def query_of(
@@ -250,7 +231,7 @@ class _Scored(NamedTuple):
 
     finite: NDArray[np.bool_]
     """Whether there is an answer."""
-    labels: NDArray[np.integer]
+    labels: NDArray[np.int32]
     confidences: NDArray[np.float32]
     uncertainties: NDArray[np.float32]
     propensities: NDArray[np.float32]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
 from askance.records import HISTOGRAM_BINS, Tally
@@ -13,14 +12,36 @@ from askance.records import HISTOGRAM_BINS, Tally
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from numpy.typing import NDArray
+
+    from askance.predictions import Predictions
     from askance.records import Prediction
 
 
-def tallies_of(predictions: Sequence[Prediction], *, is_shadow: bool = False) -> tuple[Tally, ...]:
-    """Of predictions in one partition, in offset order: one for each version among them."""
-    versions = dict.fromkeys(prediction.version for prediction in predictions)
-    found = (tally_of([one for one in predictions if one.version == version]) for version in versions)
-    return tuple(msgspec.structs.replace(tally, is_shadow=is_shadow) for tally in found if tally is not None)
+def tallies_of(predictions: Predictions, rows: NDArray[np.int64], *, is_shadow: bool = False) -> tuple[Tally, ...]:
+    """Of those rows, which lie in one partition and in offset order: a tally for each version among them."""
+    found = []
+    for number, answerer in enumerate(predictions.answerers):
+        own = rows[predictions.answerer[rows] == number]
+        if not len(own):
+            continue
+        covered = own[predictions.propensities[own] > 0.0]
+        answered = covered[predictions.finite[covered]]
+        times = np.bincount(predictions.labels[answered], minlength=len(answerer.labels)).tolist()
+        tally = Tally(
+            first_offset=predictions.places.offsets[own[0]].item(),
+            version=answerer.version,
+            documents=len(own),
+            uncovered=len(own) - len(covered),
+            confidences=predictions.confidences[answered].sum(dtype=np.float64).item(),
+            uncertainties=_histogram(predictions.uncertainties[covered]),
+            predicted={label: count for label, count in zip(answerer.labels, times, strict=True) if count},
+            is_shadow=is_shadow,
+            topic=predictions.places.topics[own[0]],
+            partition=predictions.places.partitions[own[0]].item(),
+        )
+        found.append((own[0], tally))
+    return tuple(tally for _, tally in sorted(found, key=lambda one: one[0]))
 
 
 def tally_of(predictions: Sequence[Prediction]) -> Tally | None:
@@ -28,19 +49,22 @@ def tally_of(predictions: Sequence[Prediction]) -> Tally | None:
     if not predictions:
         return None
     covered = [prediction for prediction in predictions if prediction.propensity > 0.0]
-    bins = [int(prediction.uncertainty * HISTOGRAM_BINS) for prediction in covered]
-    histogram = np.bincount(np.minimum(np.array(bins, dtype=np.int64), HISTOGRAM_BINS - 1), minlength=HISTOGRAM_BINS)
     return Tally(
         first_offset=predictions[0].offset,
         version=predictions[0].version,
         documents=len(predictions),
         uncovered=len(predictions) - len(covered),
         confidences=sum(prediction.confidence or 0.0 for prediction in covered),
-        uncertainties=tuple(histogram.tolist()),
+        uncertainties=_histogram(np.array([prediction.uncertainty for prediction in covered])),
         predicted=dict(Counter(prediction.label for prediction in covered if prediction.label is not None)),
         topic=predictions[0].topic,
         partition=predictions[0].partition,
     )
+
+
+def _histogram(uncertainties: NDArray[np.floating]) -> tuple[int, ...]:
+    bins = (uncertainties.astype(np.float64) * HISTOGRAM_BINS).astype(np.int64)
+    return tuple(np.bincount(np.minimum(bins, HISTOGRAM_BINS - 1), minlength=HISTOGRAM_BINS).tolist())
 
 
 def merged(tallies: Iterable[Tally]) -> Tally | None:

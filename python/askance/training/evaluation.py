@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def agreement(student: Student, held_out: Sequence[Labelled]) -> Estimate | None:
     """The student's agreement with the teacher on the stream, or None while there are too few held-out labels."""
-    return estimate_agreement(_agrees(student, held_out), _propensities(held_out))
+    return estimate_agreement(_agrees(student, held_out, {}), _propensities(held_out))
 
 
 def judge(

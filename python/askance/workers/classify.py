@@ -8,25 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from askance.calls import TeacherState
-from askance.codec import encode_predictions
+from askance.codec import encode_batch
 from askance.records import Delivery, Position, Standing
 from askance.rules.gate import CLOSED, Opening
 from askance.rules.serving import Part, alone, parts_of, predict, query_of, shadow
 from askance.rules.tally import tallies_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     from askance.codec import DocumentDecoder
     from askance.directions import Directions
+    from askance.predictions import Predictions
     from askance.protocols import Sink, Source
-    from askance.records import DeadLetter, Document, Prediction, Query, Record
+    from askance.records import DeadLetter, Document, Query, Record, Tally
     from askance.rules.budget import Budget
     from askance.rules.gate import Gate
     from askance.rules.seeding import SeedSet
@@ -118,30 +122,31 @@ class ClassifyWorker:
         """One batch, from bytes to bytes, on one thread: decode, features, student, gate, encode."""
         started = self._clock()
         documents, dead_letters = self._decoder.decode(records)
-        predictions: list[Prediction] = []
-        shadows: list[Prediction] = []
+        predictions = shadows = None
         if documents:
             predictions, shadows = self._predict(documents, self._slot.live)
         delivery = Delivery(
-            predictions=[
-                (document.record, None if prediction.standing == Standing.HELD else value)
-                for document, prediction, value in zip(
-                    documents, predictions, encode_predictions(predictions), strict=True
-                )
-            ],
-            queries=self._queries(documents, predictions, shadows),
+            predictions=_sent(documents, predictions),
+            queries=[] if predictions is None else self._queries(documents, predictions, shadows),
             dead_letters=dead_letters,
             positions=_positions(records, predictions, shadows, dead_letters),
         )
-        for prediction in predictions:
-            if prediction.reason is not None:
-                self._telemetry.unanswered.labels(reason=prediction.reason).inc()
-            if prediction.standing is not None:
-                self._telemetry.standings.labels(standing=prediction.standing).inc()
+        if predictions is not None:
+            self._count_predictions(predictions)
         self._telemetry.batches.observe(self._clock() - started)
         return delivery
 
-    def _predict(self, documents: Sequence[Document], live: Live) -> tuple[list[Prediction], list[Prediction]]:
+    def _count_predictions(self, predictions: Predictions) -> None:
+        for number, answerer in enumerate(predictions.answerers):
+            unanswered = int(np.count_nonzero(~predictions.finite & (predictions.answerer == number)))
+            if unanswered:
+                self._telemetry.unanswered.labels(reason=answerer.missing).inc(unanswered)
+        times = np.bincount(predictions.standing, minlength=len(predictions.standings)).tolist()
+        for standing, count in zip(predictions.standings, times, strict=True):
+            if standing is not None and count:
+                self._telemetry.standings.labels(standing=standing).inc(count)
+
+    def _predict(self, documents: Sequence[Document], live: Live) -> tuple[Predictions, Predictions | None]:
         """The batch's predictions, and what a shadow says of it."""
         directions, challenger = live.directions, live.challenger
         opening = self._opening(len(documents), directions, blind=live.student is None)
@@ -164,11 +169,10 @@ class ClassifyWorker:
             chosen=chosen,
         )
         if self._contract is None:
-            uncertainties = np.array([prediction.uncertainty for prediction in predictions], dtype=np.float32)
-            labels = [prediction.label for prediction in predictions]
-            self._budget.spent(uncertainties, sum(prediction.accepted for prediction in predictions), labels)
+            accepted = int(np.count_nonzero(predictions.accepted))
+            self._budget.spent(predictions.uncertainties, accepted, predictions.names())
         if challenger is None or not directions.is_shadow(challenger.version):
-            return predictions, []
+            return predictions, None
         return predictions, shadow(documents, challenger, predictions, self._gate)
 
     def _opening(self, documents: int, directions: Directions, *, blind: bool) -> Opening:
@@ -189,19 +193,18 @@ class ClassifyWorker:
         return opening
 
     def _queries(
-        self, documents: Sequence[Document], predictions: Sequence[Prediction], shadows: Sequence[Prediction]
+        self, documents: Sequence[Document], predictions: Predictions, shadows: Predictions | None
     ) -> list[Query]:
         now = self._unix_time()
         return [
             query_of(
                 documents[place],
-                prediction,
-                shadows[place] if shadows else None,
+                predictions.row(place),
+                None if shadows is None else shadows.row(place),
                 contract=self._contract,
                 now=now,
             )
-            for place, prediction in enumerate(predictions)
-            if prediction.accepted
+            for place in np.flatnonzero(predictions.accepted).tolist()
         ]
 
     def _count(self, delivery: Delivery, delivered: Sequence[Position]) -> None:
@@ -214,36 +217,45 @@ class ClassifyWorker:
                 self._telemetry.dead_letters.labels(reason=letter.reason).inc()
 
 
+def _sent(documents: Sequence[Document], predictions: Predictions | None) -> list[tuple[Record, bytes | None]]:
+    """Each document's record with its encoded prediction, None where that is held back."""
+    if predictions is None:
+        return []
+    values: list[bytes | None] = [*encode_batch(predictions)]
+    if Standing.HELD in predictions.standings:
+        held = predictions.standings.index(Standing.HELD)
+        for place in np.flatnonzero(predictions.standing == held).tolist():
+            values[place] = None
+    return [(document.record, value) for document, value in zip(documents, values, strict=True)]
+
+
 def _positions(
     records: Sequence[Record],
-    predictions: Sequence[Prediction],
-    shadows: Sequence[Prediction],
+    predictions: Predictions | None,
+    shadows: Predictions | None,
     dead_letters: Sequence[DeadLetter],
 ) -> list[Position]:
-    ends = {record.coordinates[:2]: record.coordinates.offset + 1 for record in records}
-    leases = {record.coordinates[:2]: record.lease for record in records}
-    of_partition, shadowed = _by_partition(predictions, ends), _by_partition(shadows, ends)
-    letters = dict.fromkeys(ends, 0)
-    for letter in dead_letters:
-        letters[letter.record.coordinates[:2]] += 1
-    return [
-        Position(
+    ends = {record.coordinates[:2]: record for record in records}
+    rows: dict[tuple[str, int], NDArray[np.int64]] = {}
+    if predictions is not None:
+        rows = {(topic, partition): own for topic, partition, own in predictions.places.partitioned()}
+    letters = Counter(letter.record.coordinates[:2] for letter in dead_letters)
+    positions = []
+    for partition, last in ends.items():
+        own = rows.get(partition)
+        tallies: tuple[Tally, ...] = ()
+        if own is not None and predictions is not None:
+            tallies = tallies_of(predictions, own)
+            if shadows is not None:
+                tallies += tallies_of(shadows, own, is_shadow=True)
+        position = Position(
             *partition,
-            next_offset=next_offset,
-            documents=len(of_partition[partition]),
-            accepted=sum(prediction.accepted for prediction in of_partition[partition]),
+            next_offset=last.coordinates.offset + 1,
+            documents=0 if own is None else len(own),
+            accepted=0 if own is None or predictions is None else int(np.count_nonzero(predictions.accepted[own])),
             dead_letters=letters[partition],
-            lease=leases[partition],
-            tallies=(*tallies_of(of_partition[partition]), *tallies_of(shadowed[partition], is_shadow=True)),
+            lease=last.lease,
+            tallies=tallies,
         )
-        for partition, next_offset in ends.items()
-    ]
-
-
-def _by_partition(
-    predictions: Sequence[Prediction], partitions: Iterable[tuple[str, int]]
-) -> dict[tuple[str, int], list[Prediction]]:
-    found: dict[tuple[str, int], list[Prediction]] = {partition: [] for partition in partitions}
-    for prediction in predictions:
-        found[prediction.topic, prediction.partition].append(prediction)
-    return found
+        positions.append(position)
+    return positions

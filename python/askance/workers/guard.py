@@ -14,6 +14,7 @@ import msgspec
 
 from askance.directions import Exploration
 from askance.errors import LedgerError, RegistryError
+from askance.labelset import is_like
 from askance.rules.drift import DriftWatch
 from askance.rules.estimate import estimate_window
 from askance.rules.guard import reason_to_roll_back
@@ -119,10 +120,18 @@ class GuardWorker:
             before,
             promoted_on=manifest.agreement,
             tolerance=limits.tolerance,
-            # A version that was shown to be better than the one before it is meant to answer differently.
-            jump=1.0 if _was_shown_better(manifest) else limits.jump,
+            # A version that was shown to be better, or has other labels, is meant to answer differently.
+            jump=1.0 if _was_shown_better(manifest) or self._has_other_labels(manifest) else limits.jump,
             documents=limits.documents,
         )
+
+    def _has_other_labels(self, manifest: Manifest) -> bool:
+        if manifest.label_set == 1 or manifest.parent is None:
+            return False
+        try:
+            return not is_like(manifest, self._registry.manifest(manifest.parent))
+        except RegistryError:
+            return False  # nothing is compared with a version that is no more
 
     def _explore(self) -> None:
         """Raise the exploration floor for a while: it is a change's first documents that teach what it is."""

@@ -185,12 +185,13 @@ class RolloutWorker:
             return
         if documents < trials.documents:
             return
+        # A rename improves nothing, and yet the stream is to have the labels that are asked for now.
+        same = self._registry.manifest(version).label_set == self._registry.manifest(live).label_set
+        rule = trials.rule if same else "unless_worse"
         if is_shadow:
-            verdict = judge_shadow(rows, challenger=version, champion=live, rule=trials.rule, margin=trials.margin)
+            verdict = judge_shadow(rows, challenger=version, champion=live, rule=rule, margin=trials.margin)
         else:
-            verdict = judge_canary(
-                rows, tallies, challenger=version, champion=live, rule=trials.rule, margin=trials.margin
-            )
+            verdict = judge_canary(rows, tallies, challenger=version, champion=live, rule=rule, margin=trials.margin)
         if not verdict.promoted or self._terms is None or not is_shadow:
             self._end(challenger, verdict, verdict.why)
             return

@@ -21,7 +21,7 @@ from askance.rules.outcome import Circumstances, lost, settlement_of, turned_awa
 from askance.rules.pace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from askance.calls import Call, Settlement
     from askance.protocols import Ledger, Teacher
@@ -67,6 +67,7 @@ class TeachWorker:
         ledger: Ledger,
         teacher: Teacher,
         labels: Collection[str],
+        renamed: Mapping[str, str] | None = None,
         telemetry: Telemetry,
         pace: Pace | None = None,
         caps: Caps = Caps(),  # noqa: B008 - immutable
@@ -83,6 +84,7 @@ class TeachWorker:
         self._ledger = ledger
         self._teacher = teacher
         self._labels = frozenset(labels)
+        self._renamed = dict(renamed or {})
         self._telemetry = telemetry
         self._pace = pace or Pace(most=teacher.concurrency)
         self._caps = caps
@@ -354,6 +356,7 @@ class TeachWorker:
         return Circumstances(
             teacher=self._teacher.name,
             labels=self._labels,
+            renamed=self._renamed,
             now=self._now(),
             seconds=under_way.seconds,
             uniform=self._uniform(),

@@ -10,7 +10,8 @@ use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use input::{Buffer, Strings, offsets, value_error};
+pub(crate) use input::Strings;
+use input::{Buffer, offsets, value_error};
 
 pub use minhash::MinHasher;
 
@@ -83,8 +84,8 @@ impl HashedFeaturizer {
         py: Python<'py>,
         texts: &Bound<'py, PyList>,
     ) -> PyResult<CsrArrays<'py>> {
-        let strings = Strings::of(texts)?;
-        let texts = strings.utf8()?;
+        let strings = Strings::of("texts", texts)?;
+        let texts = strings.utf8("texts")?;
         let csr = py.detach(|| self.featurizer.transform(&texts));
         Ok(csr_arrays(py, csr))
     }
@@ -105,8 +106,8 @@ impl HashedFeaturizer {
         py: Python<'py>,
         texts: &Bound<'py, PyList>,
     ) -> PyResult<Vec<PaddedArrays<'py>>> {
-        let strings = Strings::of(texts)?;
-        let texts = strings.utf8()?;
+        let strings = Strings::of("texts", texts)?;
+        let texts = strings.utf8("texts")?;
         let padded = py.detach(|| self.featurizer.transform(&texts).padded());
         padded_arrays(py, padded)
     }

@@ -3,6 +3,7 @@
 //! Arrays in, arrays out. Misuse raises `TypeError` or `ValueError` naming what was given and the remedy; data never raises.
 
 mod arrays;
+mod encode;
 mod features;
 mod gate;
 
@@ -10,6 +11,8 @@ use pyo3::prelude::*;
 
 #[pymodule]
 mod _kernel {
+    #[pymodule_export]
+    use crate::encode::encode_predictions;
     #[pymodule_export]
     use crate::features::{HashedFeaturizer, MinHasher};
     #[pymodule_export]

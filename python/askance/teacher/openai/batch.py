@@ -169,8 +169,8 @@ class OpenAIBatches:
         said = self._endpoint.said(exc)
         if isinstance(exc, openai.NotFoundError):
             return TeacherError(
-                f"{self._endpoint.base_url} has no such batch or no batch API: {said}; without one, use `askance teach`"
+                f"{self._endpoint.address} has no such batch or no batch API: {said}; without one, use `askance teach`"
             )
         if isinstance(exc, openai.APIStatusError):
             self._endpoint.check(exc)
-        return TeacherError(f"the batch API of {self._endpoint.base_url} failed: {said}; run the command again later")
+        return TeacherError(f"the batch API of {self._endpoint.address} failed: {said}; run the command again later")

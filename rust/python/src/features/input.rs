@@ -7,14 +7,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 
 /// Strings kept alive, whatever another thread does to the list that they come from.
-pub(super) struct Strings<'py>(Vec<Bound<'py, PyString>>);
+pub(crate) struct Strings<'py>(Vec<Bound<'py, PyString>>);
 
 impl<'py> Strings<'py> {
-    pub(super) fn of(texts: &Bound<'py, PyList>) -> PyResult<Self> {
+    pub(crate) fn of(name: &str, texts: &Bound<'py, PyList>) -> PyResult<Self> {
         let string = |(index, item): (usize, Bound<'py, PyAny>)| {
             item.cast_into::<PyString>().map_err(|error| {
                 let kind = error.into_inner().get_type();
-                PyTypeError::new_err(format!("texts[{index}] must be a str, got {kind}"))
+                PyTypeError::new_err(format!("{name}[{index}] must be a str, got {kind}"))
             })
         };
         texts
@@ -26,12 +26,12 @@ impl<'py> Strings<'py> {
     }
 
     /// The UTF-8 of each, which Python keeps beside the string for as long as that lives.
-    pub(super) fn utf8<'a>(&'a self) -> PyResult<Vec<&'a str>> {
+    pub(crate) fn utf8<'a>(&'a self, name: &str) -> PyResult<Vec<&'a str>> {
         let utf8 = |(index, string): (usize, &'a Bound<'py, PyString>)| {
             string.to_str().map_err(|error| {
                 if error.is_instance_of::<PyUnicodeEncodeError>(string.py()) {
                     PyValueError::new_err(format!(
-                        "texts[{index}] holds a lone surrogate, which is not Unicode text; \
+                        "{name}[{index}] holds a lone surrogate, which is not Unicode text; \
                          decode it with errors='replace'"
                     ))
                 } else {

@@ -36,8 +36,8 @@ impl MinHasher {
         py: Python<'py>,
         texts: &Bound<'py, PyList>,
     ) -> PyResult<Bound<'py, PyArray2<u32>>> {
-        let strings = Strings::of(texts)?;
-        let texts = strings.utf8()?;
+        let strings = Strings::of("texts", texts)?;
+        let texts = strings.utf8("texts")?;
         let signatures = py.detach(|| self.hasher.signatures(&texts));
         Array2::from_shape_vec((texts.len(), self.hasher.permutations()), signatures)
             .map(|array| array.into_pyarray(py))

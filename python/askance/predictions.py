@@ -1,0 +1,125 @@
+"""A batch's predictions by column: no object is made for a document until somebody asks for that one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from askance.records import Prediction, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from askance.records import Coordinates
+
+
+class Answerer(NamedTuple):
+    """Who answers some of a batch's documents: a version, or nobody."""
+
+    version: str | None
+    labels: tuple[str, ...] = ()
+    threshold: float | None = None
+    """Of the contract."""
+
+    @property
+    def missing(self) -> Reason:
+        """Why a prediction of its has no label."""
+        return Reason.NO_STUDENT if self.version is None else Reason.NON_FINITE
+
+
+class Places(NamedTuple):
+    """The coordinates of n records, by column."""
+
+    topics: tuple[str, ...]
+    """(n,)."""
+    partitions: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, coordinates: Sequence[Coordinates]) -> Places:
+        """At least one."""
+        topics, partitions, offsets = zip(*coordinates, strict=True)
+        return cls(topics, np.array(partitions, dtype=np.int32), np.array(offsets, dtype=np.int64))
+
+    def partitioned(self) -> Iterator[tuple[str, int, NDArray[np.int64]]]:
+        """Each topic and partition with the rows that lie in it, ascending."""
+        for topic in dict.fromkeys(self.topics):
+            own = np.flatnonzero(self.among(topic))
+            partitions = self.partitions[own]
+            for partition in np.unique(partitions).tolist():
+                yield topic, partition, own[partitions == partition]
+
+    def among(self, topic: str) -> NDArray[np.bool_]:
+        """(n,) which of them are of this topic."""
+        if self.topics.count(topic) == len(self.topics):
+            return np.ones(len(self.topics), dtype=np.bool_)
+        return np.array([each == topic for each in self.topics])
+
+
+class Predictions(NamedTuple):
+    """The predictions of n documents, in their order; every array has shape (n,).
+
+    A `Prediction` is made of a row by `row`.
+    """
+
+    ids: list[str]
+    places: Places
+    seed: int
+    answerers: tuple[Answerer, ...]
+    answerer: NDArray[np.uint8]
+    """Which of them answers."""
+    finite: NDArray[np.bool_]
+    """Whether there is an answer."""
+    labels: NDArray[np.int32]
+    """Of its answerer's; of no meaning where there is no answer."""
+    confidences: NDArray[np.float32]
+    uncertainties: NDArray[np.float32]
+    propensities: NDArray[np.float32]
+    accepted: NDArray[np.bool_]
+    standings: tuple[str | None, ...]
+    """Those that occur."""
+    standing: NDArray[np.uint8]
+    """Which of them it is."""
+
+    @property
+    def documents(self) -> int:
+        """n, how many there are."""
+        return len(self.ids)
+
+    def names(self) -> list[str | None]:
+        """The predicted labels."""
+        found = np.full(self.documents, None, dtype=object)
+        for number, answerer in enumerate(self.answerers):
+            own = self.finite & (self.answerer == number)
+            found[own] = np.array(answerer.labels, dtype=object)[self.labels[own]] if answerer.labels else None
+        names: list[str | None] = found.tolist()
+        return names
+
+    def row(self, place: int) -> Prediction:
+        """One of them. A float32 becomes the very float64 of the same value, so JSON carries the propensity exactly."""
+        answerer = self.answerers[self.answerer[place]]
+        is_finite = bool(self.finite[place])
+        standing = self.standings[self.standing[place]]
+        return Prediction(
+            id=self.ids[place],
+            label=answerer.labels[self.labels[place]] if is_finite else None,
+            confidence=self.confidences[place].item() if is_finite else None,
+            uncertainty=self.uncertainties[place].item(),
+            propensity=self.propensities[place].item(),
+            accepted=self.accepted[place].item(),
+            version=answerer.version,
+            seed=self.seed,
+            topic=self.places.topics[place],
+            partition=self.places.partitions[place].item(),
+            offset=self.places.offsets[place].item(),
+            reason=None if is_finite else answerer.missing,
+            standing=standing,
+            threshold=answerer.threshold if standing is not None else None,
+        )
+
+    def rows(self) -> list[Prediction]:
+        """All of them."""
+        return [self.row(place) for place in range(self.documents)]
