@@ -21,7 +21,7 @@ LAYERS = (
     ("protocols", "protocols"),
     ("rules", "rules charts report"),
     ("workers and adapters", "workers stream student teacher ledger registry training endpoint page"),
-    ("app", "assembly teaching app forecast replaying deadletters showing api"),
+    ("app", "assembly teaching app forecast replaying deadletters showing api doctor"),
     ("demo", "demo"),
     ("cli", "cli"),
 )
@@ -34,7 +34,7 @@ TRAINING = {("training", "student"), ("training", "ledger"), ("training", "regis
 SLOT = {("workers", "student.slot")}  # the slot is a value that two workers share; it loads nothing
 ASSEMBLY = {("cli", "registry")}  # `askance models` needs a registry and nothing else that runs
 ADAPTERS = {"stream", "student", "teacher", "ledger", "registry", "training", "endpoint", "page"}
-NAMING = {"assembly", "teaching", "app", "forecast", "replaying", "deadletters", "showing", "api"}
+NAMING = {"assembly", "teaching", "app", "forecast", "replaying", "deadletters", "showing", "api", "doctor"}
 
 EVERYWHERE = frozenset({"msgspec", "numpy"})
 HOMES = {

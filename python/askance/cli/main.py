@@ -29,7 +29,6 @@ app = typer.Typer(
     cls=_Root,
     help="A streaming text classifier that teaches itself from an LLM, and asks it only where that is worth it.",
     epilog="Start here: `askance demo`; or `askance init`, name teacher and labels in askance.yaml, `askance run`.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
