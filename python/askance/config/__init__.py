@@ -58,6 +58,8 @@ class Config(Section):
     """Documents scored together at most."""
     linger_ms: Annotated[float, Field(ge=0.0)] = 20.0
     """How long a batch waits for its first document."""
+    logs: Literal["text", "json"] = "text"
+    """How the workers log, on standard error: lines for people, or a JSON object a line."""
     source: SourceConfig = SourceConfig()
     sink: SinkConfig = SinkConfig()
     student: StudentConfig = StudentConfig()
