@@ -245,7 +245,7 @@ class Ledger(Protocol):
         """Keep what is known of a batch now."""
 
     def spent(self, period: str = "total") -> Spend:
-        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
+        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`, or `run` for the newest."""
 
     def spend_report(self, by: str) -> Sequence[SpendRow]:
         """What was spent by `day`, `teacher`, `label` or `version`."""
@@ -288,6 +288,9 @@ class Ledger(Protocol):
 
         With `versions` only those that one of them has answered, or scored as a shadow.
         """
+
+    def texts(self, topic: str, partition: int, offsets: range) -> Mapping[int, str]:
+        """Of the queries with these offsets the texts, by offset."""
 
     def labelled(self, newest: int | None = None) -> Sequence[Labelled]:
         """Every query with a valid label, or only the `newest` so many, in the order the labels came."""

@@ -119,6 +119,15 @@ class SqliteLedger:
             Judged(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows
         )
 
+    def texts(self, topic: str, partition: int, offsets: range) -> dict[int, str]:
+        """Of the queries with these offsets the texts, by offset."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                'SELECT "offset", text FROM queries WHERE topic = ? AND partition = ? AND "offset" BETWEEN ? AND ?',
+                (topic, partition, offsets.start, offsets.stop - 1),
+            )
+            return dict(rows.fetchall())
+
     def progress(self) -> dict[tuple[str, int], Progress]:
         """By (topic, partition): how far the stream is done."""
         with self._reading() as connection:
@@ -200,7 +209,7 @@ class SqliteLedger:
             batches.update(connection, number, status, identifier, error)
 
     def spent(self, period: str = "total") -> Spend:
-        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
+        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`, or `run` for the newest."""
         with self._reading() as connection:
             return accounts.spent(connection, period)
 

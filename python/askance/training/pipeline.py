@@ -50,7 +50,7 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
     on), `ParityError` (the export is refused) or `RegistryError` (it cannot be written).
     """
     with closing(SqliteLedger(Path(spec.ledger), renamed=spec.renamed)) as ledger:
-        rows = ledger.labelled()
+        rows = ledger.labelled(spec.newest)
         generated = ledger.generated()
     registry = open_registry(spec.registry, cache=Path(spec.registry_cache), on_warning=on_warning)
     training, held_out = split(rows, labels=spec.labels, share=spec.holdout_share)
