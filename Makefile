@@ -56,8 +56,16 @@ test-python: .venv/ready-test
 	$(BIN)/python -m pytest -m "not slow and not kafka"
 
 .PHONY: test-all
-test-all: test-rust .venv/ready-test .venv/ready-llm .venv/ready-transformers .venv/ready-deploy fuzz docs  ## Every test: the slow ones, a real Kafka broker (JDK 17, Maven), a real LLM, a short fuzzing, what is deployed (Go), the site
+test-all: test-rust .venv/ready-test .venv/ready-llm .venv/ready-transformers .venv/ready-deploy fuzz docs  ## Every test: the slow ones, a real Kafka broker (JDK 17, Maven), a real LLM, a browser (Chromium), a short fuzzing, what is deployed (Go), the site
 	$(BIN)/python -m pytest
+
+.PHONY: test-browser
+test-browser: .venv/ready-test  ## The live page and `make demo` in a headless Chromium; leaves the screenshots of docs/assets
+	$(BIN)/python -m pytest tests/browser
+
+.PHONY: vendor
+vendor:  ## Fetch the page's charting library anew, with npm; its files are committed
+	$(PYTHON) deploy/page/vendor.py
 
 FUZZ_SECONDS ?= 20
 FUZZER := .cargo-tools/bin/cargo-fuzz
@@ -177,8 +185,8 @@ clean:  ## Remove .venv and everything that was built
 
 # Each stamp holds what one audience needs. They share one environment, so each only adds.
 
-.venv/ready-demo: EXTRAS := --extras train
-.venv/ready-test: EXTRAS := --extras train,encoder,openai,kafka,s3 --group test
+.venv/ready-demo: EXTRAS := --extras train,page
+.venv/ready-test: EXTRAS := --extras train,encoder,openai,kafka,s3,page --group test
 .venv/ready-kafka: EXTRAS := --extras train,kafka
 .venv/ready-docs: EXTRAS := --group docs
 .venv/ready-deploy: EXTRAS := --group deploy

@@ -245,7 +245,7 @@ class Ledger(Protocol):
         """Keep what is known of a batch now."""
 
     def spent(self, period: str = "total") -> Spend:
-        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
+        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`, or `run` for the newest."""
 
     def spend_report(self, by: str) -> Sequence[SpendRow]:
         """What was spent by `day`, `teacher`, `label` or `version`."""

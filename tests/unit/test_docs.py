@@ -31,6 +31,7 @@ BASES = (ROOT, ROOT / "python" / "askance", ROOT / "docs")
 ELSEWHERE = {
     *("askance.yaml", "askance-report.html", "askance-state", "predictions.jsonl", "dead-letters.jsonl"),
     *("documents.jsonl", "tickets.jsonl", "labels.txt", "ledger.db", "registry/", "student.onnx", "manifest.json"),
+    "page.db",
     "directions.json",
     *(".venv", "target", ".venv/bin/activate", "benchmarks/output/labels"),
     *(
@@ -165,7 +166,11 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
 def test_every_environment_variable_is_a_setting(page: str) -> None:
-    known = {variable(key) for key in (*KEYS, *SECTIONS)} | {"ASKANCE_SECTION__KEY", "ASKANCE_TEST_KAFKA"}
+    known = {variable(key) for key in (*KEYS, *SECTIONS)} | {
+        "ASKANCE_SECTION__KEY",
+        "ASKANCE_TEST_KAFKA",
+        "ASKANCE_TEST_CHROMIUM",
+    }
 
     assert set(re.findall(r"\bASKANCE_\w+", read(page))) <= known
 

@@ -20,8 +20,8 @@ LAYERS = (
     ),
     ("protocols", "protocols"),
     ("rules", "rules charts report"),
-    ("workers and adapters", "workers stream student teacher ledger registry training endpoint"),
-    ("app", "assembly teaching app forecast replaying deadletters"),
+    ("workers and adapters", "workers stream student teacher ledger registry training endpoint page"),
+    ("app", "assembly teaching app forecast replaying deadletters showing api doctor"),
     ("demo", "demo"),
     ("cli", "cli"),
 )
@@ -33,8 +33,8 @@ FREE_WITHIN = {LEVELS[name] for name in ("records", "rules", "app")}
 TRAINING = {("training", "student"), ("training", "ledger"), ("training", "registry")}
 SLOT = {("workers", "student.slot")}  # the slot is a value that two workers share; it loads nothing
 ASSEMBLY = {("cli", "registry")}  # `askance models` needs a registry and nothing else that runs
-ADAPTERS = {"stream", "student", "teacher", "ledger", "registry", "training", "endpoint"}
-NAMING = {"assembly", "teaching", "app", "forecast", "replaying", "deadletters"}
+ADAPTERS = {"stream", "student", "teacher", "ledger", "registry", "training", "endpoint", "page"}
+NAMING = {"assembly", "teaching", "app", "forecast", "replaying", "deadletters", "showing", "api", "doctor"}
 
 EVERYWHERE = frozenset({"msgspec", "numpy"})
 HOMES = {
@@ -53,9 +53,11 @@ HOMES = {
     "sklearn": {"training"},
     "safetensors": {"training.encoder_graph"},
     "tokenizers": {"student.tokens"},
+    "starlette": {"page"},
     "torch": {"training.transformer"},
     "transformers": {"training.transformer"},
     "typer": {"cli"},
+    "uvicorn": {"page"},
     "yaml": {"settings"},
 }
 

@@ -59,7 +59,7 @@ def _run(
 ) -> None:
     params = context.params
     config = settings.load(params["config"], overrides_of(params), flags=flags_of(context))
-    Progress(quiet=False).take_over_logging()
+    Progress(quiet=False, as_json=config.logs == "json").take_over_logging()
     batches = asyncio.run(_work(config, work))
     if params["json"]:
         typer.echo(msgspec.json.encode([batch for batch, _ in batches]).decode())

@@ -160,6 +160,10 @@ Assignments = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="Any other setting: --set train.first_at=40.", rich_help_panel=_RUN),
 ]
+Page = Annotated[
+    bool | None,
+    Option("--page/--no-page", help="Show the run on a live page; page.port says where.", rich_help_panel=_RUN),
+]
 Once = Annotated[bool, Option("--once", help="Stop when nothing is left to do.", rich_help_panel=_RUN)]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress, warnings only.", rich_help_panel=_RUN)]
 Json = Annotated[bool, Option("--json", help="Print JSON, for another program.", rich_help_panel=_RUN)]

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from askance.config.base import Section
 from askance.config.gate import BudgetConfig, ContractConfig, GateConfig
 from askance.config.kafka import KafkaConfig
+from askance.config.page import PageConfig
 from askance.config.stream import MetricsConfig, SinkConfig, SourceConfig
 from askance.config.student import AugmentConfig, GuardConfig, SelectionConfig, StudentConfig, TrainConfig
 from askance.config.teacher import PriceConfig, SpendConfig, TeacherConfig
@@ -28,6 +29,7 @@ __all__ = [
     "GuardConfig",
     "KafkaConfig",
     "MetricsConfig",
+    "PageConfig",
     "PriceConfig",
     "Section",
     "SelectionConfig",
@@ -56,6 +58,8 @@ class Config(Section):
     """Documents scored together at most."""
     linger_ms: Annotated[float, Field(ge=0.0)] = 20.0
     """How long a batch waits for its first document."""
+    logs: Literal["text", "json"] = "text"
+    """How the workers log, on standard error: lines for people, or a JSON object a line."""
     source: SourceConfig = SourceConfig()
     sink: SinkConfig = SinkConfig()
     student: StudentConfig = StudentConfig()
@@ -68,6 +72,7 @@ class Config(Section):
     guard: GuardConfig = GuardConfig()
     kafka: KafkaConfig = KafkaConfig()
     metrics: MetricsConfig = MetricsConfig()
+    page: PageConfig = PageConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

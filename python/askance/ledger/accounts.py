@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def spent(connection: sqlite3.Connection, period: str) -> Spend:
-    """What counts against the cap of a period; see `accounts`."""
+    """What counts against the cap of a period; see `accounts`. `run` alone is the newest run."""
+    if period == "run":
+        newest = connection.execute("SELECT max(number) FROM runs").fetchone()[0]
+        period = f"run {newest}"
     row = connection.execute("SELECT calls, tokens, nanos FROM accounts WHERE period = ?", (period,)).fetchone()
     return Spend(*row) if row else Spend()
 

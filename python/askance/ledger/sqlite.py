@@ -209,7 +209,7 @@ class SqliteLedger:
             batches.update(connection, number, status, identifier, error)
 
     def spent(self, period: str = "total") -> Spend:
-        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
+        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`, or `run` for the newest."""
         with self._reading() as connection:
             return accounts.spent(connection, period)
 

@@ -85,6 +85,28 @@ async def _create(config: KafkaConfig, topics: Sequence[NewTopic]) -> dict[str, 
     return outcome
 
 
+async def look(config: KafkaConfig) -> dict[str, int | str]:
+    """Of every topic the settings name: how many partitions it has, or what keeps us from it. Raises `StreamError`."""
+    names = (*config.documents, config.predictions, config.queries, config.labels, config.tallies, config.dead_letters)
+    admin = AIOKafkaAdminClient(**connection(config))
+    try:
+        await admin.start()
+        described = {topic["topic"]: topic for topic in await admin.describe_topics(list(names))}
+    except (KafkaError, OSError) as exc:
+        msg = f"the broker {config.bootstrap.servers} cannot be asked: {explained(exc)}"
+        raise StreamError(msg) from exc
+    finally:
+        await admin.close()
+    found: dict[str, int | str] = {}
+    for name in names:
+        error = for_code(described[name]["error_code"])
+        if error is NoError:
+            found[name] = len(described[name]["partitions"])
+        else:
+            found[name] = "is not there" if error is UnknownTopicOrPartitionError else error.__name__
+    return found
+
+
 async def partition_counts(config: KafkaConfig, topics: Iterable[str]) -> dict[str, int]:
     """How many partitions each topic has; raises `StreamError` for a topic that is not there."""
     topics = list(topics)
