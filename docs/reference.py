@@ -6,10 +6,12 @@ python docs/reference.py --check   # exit with 1 and name the pages that are not
 
 from __future__ import annotations
 
+import enum
 import functools
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import typer
@@ -17,10 +19,11 @@ import typer
 from askance.cli.main import app
 from askance.config import Config
 from askance.keys import fields, section_of, variable
-from askance.records import Prediction, Query, Settled
+from askance.records import Position, Prediction, Query, Settled
 from askance.settings import written
 from askance.telemetry import Telemetry
 
+DEAD_LETTER_HEADERS = ("askance-topic", "askance-partition", "askance-offset", "askance-reason", "askance-detail")
 FOLDER = Path(__file__).parent
 GENERATED = "<!-- Written by docs/reference.py (make reference): change the program, not this page. -->\n\n"
 TOPICS: dict[str, tuple[type[msgspec.Struct], str]] = {
@@ -30,6 +33,7 @@ TOPICS: dict[str, tuple[type[msgspec.Struct], str]] = {
         Settled,
         "One value on the labels topic: a query with the teacher's answer, so that it stands by itself.",
     ),
+    "tally": (Position, "One value on the tallies topic: what was counted of a batch's documents, labelled or not."),
 }
 
 
@@ -120,17 +124,43 @@ def topics() -> str:
     lines = [
         "# Records",
         "",
-        "Values are JSON; a prediction keeps its document's key, headers and timestamp. JSON Schemas:",
+        "Values are JSON, each with a JSON Schema; a prediction keeps its document's key, headers and timestamp. A",
+        "field that has its default may be left out. On Kafka a dead letter is the record as it came, bytes, key and",
+        f"headers, with the headers {', '.join(f'`{name}`' for name in DEAD_LETTER_HEADERS)} added.",
         "",
     ]
+    parts: dict[str, type[Any]] = {}
     for name, (kind, meaning) in TOPICS.items():
         lines += [f"## {name}", "", f"{meaning} Schema: [`schemas/{name}.json`](schemas/{name}.json).", ""]
-        lines += [flat(kind.__doc__), "", "| field | type |", "|---|---|"]
-        for field in msgspec.structs.fields(kind):
-            shown = str(getattr(field.type, "__name__", field.type)).replace("askance.records.", "").replace("|", "or")
-            lines.append(f"| `{field.encode_name}` | {shown} |")
-        lines.append("")
+        lines += [flat(kind.__doc__), "", *_fields(kind, parts)]
+    lines += ["## What these are made of", ""]
+    shown = {kind.__name__ for kind, _ in TOPICS.values()}
+    while missing := [name for name in parts if name not in shown]:
+        for name in missing:
+            shown.add(name)
+            lines += [f"### {name}", "", flat(parts[name].__doc__), "", *_fields(parts[name], parts)]
     return "\n".join(lines)
+
+
+def _fields(kind: type[Any], parts: dict[str, type[Any]]) -> list[str]:
+    """A table of the fields; what they are made of is added to `parts`."""
+    if issubclass(kind, msgspec.Struct):
+        fields = [(field.encode_name, field.type) for field in msgspec.structs.fields(kind)]
+    elif issubclass(kind, enum.Enum):
+        return [", ".join(f"`{member.value}`" for member in kind), ""]
+    else:
+        # A named tuple: an array in JSON.
+        fields = list(get_type_hints(kind).items())
+    lines = ["| field | type |", "|---|---|"]
+    for name, of in fields:
+        for part in (of, *get_args(of)):
+            if isinstance(part, type) and part.__module__.startswith("askance."):
+                parts[part.__name__] = part
+        spelt = str(of.__name__ if isinstance(of, type) and not get_args(of) else of).replace("|", "or")
+        spelt = re.sub(r"\w*[.]?Annotated\[(\w+), .*\]", r"\1", spelt)
+        spelt = re.sub(r"(askance|typing)[.](\w+[.])*", "", spelt)
+        lines.append(f"| `{name}` | {spelt} |")
+    return [*lines, ""]
 
 
 def flat(text: str | None) -> str:

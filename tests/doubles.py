@@ -188,6 +188,13 @@ class MemoryLedger:
         ]
         return rows if newest is None else rows[-newest:]
 
+    def texts(self, topic: str, partition: int, offsets: range) -> Mapping[int, str]:
+        return {
+            key.offset: one.text
+            for key, one in self._queries.items()
+            if key[:2] == (topic, partition) and key.offset in offsets
+        }
+
     def labelled(self, newest: int | None = None) -> Sequence[Labelled]:
         rows = [
             Labelled(

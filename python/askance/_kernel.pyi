@@ -9,7 +9,16 @@ from typing import Literal, TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Decisions", "HashedFeaturizer", "MinHasher", "decide", "encode_predictions", "uncertainty", "uniform"]
+__all__ = [
+    "Decisions",
+    "HashedFeaturizer",
+    "LinearModel",
+    "MinHasher",
+    "decide",
+    "encode_predictions",
+    "uncertainty",
+    "uniform",
+]
 
 _Measure: TypeAlias = Literal["entropy", "margin", "least_confidence"]
 _Weighting: TypeAlias = Literal["count", "binary", "sublinear"]
@@ -223,6 +232,28 @@ class HashedFeaturizer:
         self, buffer: bytes | NDArray[np.uint8], offsets: NDArray[np.int64]
     ) -> list[tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]]:
         """`padded` of n documents that lie end to end in one buffer, as in `transform_utf8`."""
+
+@final
+class LinearModel:
+    """A linear model on hashed features; immutable, thread-safe.
+
+    A document's logits are the sum over its features of weight times the bucket's row, in the order of `transform`,
+    plus the bias, all float32. Buckets without a row count for nothing. They depend on the document alone, to the bit.
+    """
+
+    def __new__(
+        cls,
+        featurizer: HashedFeaturizer,
+        *,
+        buckets: NDArray[np.int32],
+        rows: NDArray[np.float32],
+        bias: NDArray[np.float32],
+    ) -> LinearModel:
+        """`rows` (m, K) belong to `buckets` (m,); `bias` is (K,). All are copied. What does not fit together, or a
+        bucket that the featurizer does not have, raises `ValueError`."""
+
+    def logits(self, texts: list[str]) -> NDArray[np.float32]:
+        """(n, K) float32, C-contiguous. A string with a lone surrogate raises `ValueError` with its index."""
 
 @final
 class MinHasher:

@@ -19,7 +19,7 @@ import msgspec
 from askance import assembly, showing, teaching
 from askance.errors import AskanceError, RegistryUnreachableError
 from askance.health import Health
-from askance.records import LabelCounts
+from askance.records import LabelCounts, Reason
 from askance.rules.estimate import estimate_window
 from askance.stream.local import LocalStream
 from askance.student.committee import scores
@@ -383,6 +383,7 @@ class _Run:
             predictions=assembly.predictions_name(config),
             dead_letter_path=assembly.dead_letters_name(config),
             failures=tuple(self._failures),
+            before_first=int(telemetry.value("askance_unanswered_total", reason=Reason.NO_STUDENT)),
         )
 
 

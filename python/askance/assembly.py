@@ -301,6 +301,7 @@ def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
         not_worse_by=config.train.not_worse_by,
         parity_tolerance=config.train.parity_tolerance,
         seed=config.train.seed,
+        newest=config.train.newest,
         selection=_selection(config),
         rescored=config.measure if config.train.selection.uncertainty == "champion" else None,
     )

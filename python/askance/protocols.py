@@ -289,6 +289,9 @@ class Ledger(Protocol):
         With `versions` only those that one of them has answered, or scored as a shadow.
         """
 
+    def texts(self, topic: str, partition: int, offsets: range) -> Mapping[int, str]:
+        """Of the queries with these offsets the texts, by offset."""
+
     def labelled(self, newest: int | None = None) -> Sequence[Labelled]:
         """Every query with a valid label, or only the `newest` so many, in the order the labels came."""
 

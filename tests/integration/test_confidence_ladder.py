@@ -23,10 +23,12 @@ async def ask(server: FakeLLM, *texts: str, calls: int = 1, **settings):
     config = TeacherConfig(kind="openai", model="m", base_url=server.base_url, **settings)
     teacher = OpenAITeacher(config, LABELS, price=Price(1.0, 1.0), environment={})
     queries = [query(n, text) for n, text in enumerate(texts or ("text",))]
-    async with asyncio.timeout(10):
-        attempts = [await teacher.ask(queries) for _ in range(calls)]
+    try:
+        async with asyncio.timeout(10):
+            attempts = [await teacher.ask(queries) for _ in range(calls)]
+    finally:
+        await teacher.aclose()
     assert teacher.worst(queries).nanos >= sum(charge.nanos for charge in attempts[-1].charges or ())
-    await teacher.aclose()
     return attempts[-1]
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,8 +14,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from askance.errors import ParityError, TrainingError
+from askance.cli.models import _reads, show_version
+from askance.errors import DamagedVersionError, ParityError, TrainingError
+from askance.manifest import ParityDocument
 from askance.rules.split import is_held_out
+from askance.student import onnx
 from askance.training import parity
 from askance.training.inputs import folds_of
 from askance.training.pipeline import train
@@ -20,6 +26,7 @@ from askance.training.process import ProcessTrainer
 from askance.training.spec import TransformerSpec
 from tests.encoders import tiny_bert
 from tests.extras import NEEDS_TORCH
+from tests.integration.test_students import check_neighbours
 from tests.integration.test_training import COMMON, LABELS, WORDS, labelled, load, registry, spec, write
 
 if TYPE_CHECKING:
@@ -128,6 +135,98 @@ def test_a_class_without_a_label_is_impossible(tmp_path: Path) -> None:
     assert (load(tmp_path, manifest).logits(["cat", "salt", ""])[:, 1] < -9e4).all()
 
 
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.3,  # drawn so that documents' logits are far apart from the start
+    "pad_token_id": 0,
+}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48},
+    "roberta": {"pad_token_id": 1},
+    "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"], "position_buckets": 16},
+    "modernbert": {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3},
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # of torch, by two of these on import
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_any_sequence_classifier_can_be_one(tmp_path: Path, kind: str) -> None:
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    folder = tiny_bert(tmp_path / "bert", [*WORDS.values(), COMMON])
+    vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, **SMALL | ARCHITECTURES[kind], vocab_size=vocabulary)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    write(tmp_path, labelled(90))
+    manifest = train(spec(tmp_path, **tiny(tmp_path, epochs=1, max_tokens=4096)))
+    assert manifest.parity_error < 1e-4
+    assert manifest.exact_replay
+    # Documents are cut to what the model's positions reach.
+    assert manifest.max_tokens == 62
+    student = load(tmp_path, manifest)
+    assert np.ptp(student.logits([row.text for row in labelled(60, seed=2)]), axis=0).min() > 0.1
+    check_neighbours(student)
+
+
+def test_serving_it_takes_onnxruntime_and_tokenizers_alone(tmp_path: Path) -> None:
+    write(tmp_path, labelled(90))
+    manifest = train(spec(tmp_path, **tiny(tmp_path, epochs=1)))
+    program = """
+import sys
+from pathlib import Path
+
+FORBIDDEN = {"torch", "transformers", "optimum", "onnx", "sklearn", "scipy", "huggingface_hub", "safetensors"}
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in FORBIDDEN:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from askance.registry import DirectoryRegistry
+from askance.student import onnx
+
+registry = DirectoryRegistry(Path(sys.argv[1]), on_warning=sys.exit)
+manifest = registry.manifest(sys.argv[2])
+student = onnx.load(registry.verified(manifest.version), manifest)
+print(student.logits(["cat", ""]).tobytes().hex())
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "registry"), manifest.version]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.strip() == load(tmp_path, manifest).logits(["cat", ""]).tobytes().hex()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_learns_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    import torch
+
+    from askance.training import transformer
+
+    # No GPU here: the same path on the processor.
+    monkeypatch.setattr(transformer, "half_precision", lambda kind: getattr(torch, precision))
+    kinds = set()
+    exact = torch.nn.functional.linear
+
+    def watched(*arguments: Any) -> Any:
+        result = exact(*arguments)
+        kinds.add(result.dtype)
+        return result
+
+    monkeypatch.setattr(torch.nn.functional, "linear", watched)
+    given, rows, fresh = tiny(tmp_path)["transformer"], labelled(150), labelled(200, seed=5)
+    student = transformer.train(given, documents(rows), LABELS, seed=0)
+    assert kinds == {getattr(torch, precision), torch.float32}  # steps, and judging
+    assert accuracy(student.logits([row.text for row in fresh]), fresh) > 0.8
+    assert {tensor.dtype for tensor in student._model.parameters()} == {torch.float32}
+
+
 # What is refused.
 
 
@@ -161,9 +260,28 @@ def test_in_eight_bits_it_is_smaller_and_the_manifest_says_that_a_replay_is_not_
     small = train(spec(tmp_path, registry=str(tmp_path / "small"), **tiny(tmp_path, int8=True)))
     assert (whole.int8, whole.exact_replay) == (False, True)
     assert (small.int8, small.exact_replay) == (True, False)
+    assert _reads(small).endswith("60 tokens at most, 8 bits, a replay is not exact")
     files = [tmp_path / name / "versions" / each.version / "student.onnx" for name, each in
              (("registry", whole), ("small", small))]  # fmt: skip
     assert files[1].stat().st_size < files[0].stat().st_size
+
+    # Another processor adds up in another order, which moves the logits of 8 bits further than those of 32.
+    def moved(manifest: Manifest, path: Path, by: float) -> onnx.OnnxStudent:
+        (path.parent / "parity.json").write_bytes(
+            msgspec.json.encode(
+                [
+                    ParityDocument(one.text, tuple(logit + by for logit in one.logits))
+                    for one in parity.parity_documents(onnx.load(path.parent, manifest), ["a cat", "salt"])
+                ]
+            )
+        )
+        return onnx.load(path.parent, manifest)
+
+    assert moved(small, files[1], 0.1).version == small.version
+    with pytest.raises(DamagedVersionError, match=r"more than 0\.5;"):
+        moved(small, files[1], 2.0)
+    with pytest.raises(DamagedVersionError, match=r"more than 0\.0001;"):
+        moved(whole, files[0], 0.1)
 
 
 def test_eight_bits_that_answer_otherwise_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,7 +298,7 @@ def test_eight_bits_that_answer_otherwise_are_not_published(tmp_path: Path, monk
 # Warm starts, and label sets that change.
 
 
-def test_the_next_one_goes_on_from_the_champion(tmp_path: Path) -> None:
+def test_the_next_one_goes_on_from_the_champion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = labelled(200)
     write(tmp_path, rows[:150])
     first = train(spec(tmp_path, **tiny(tmp_path)))
@@ -193,11 +311,13 @@ def test_the_next_one_goes_on_from_the_champion(tmp_path: Path) -> None:
     second = train(spec(tmp_path, **tiny(tmp_path, **little)))
     scratch = train(spec(tmp_path, **tiny(tmp_path, **little, start="scratch"), registry=str(tmp_path / "other")))
     assert (second.started_from, scratch.started_from) == (first.version, None)
+    show_version(None, tmp_path, second.version, json=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"transformer, from {tmp_path / 'bert'}, 60 tokens at most" in shown
+    assert f"started from {first.version}" in shown
     fresh = labelled(200, seed=5)
     texts = [row.text for row in fresh]
     assert accuracy(load(tmp_path, second).logits(texts), fresh) > 0.85
-    from askance.student import onnx
-
     folder = tmp_path / "other" / "versions" / scratch.version
     assert "model.safetensors" not in scratch.files
     assert accuracy(onnx.load(folder, scratch).logits(texts), fresh) < 0.6
@@ -272,7 +392,6 @@ def test_the_encoder_is_what_transformers_says_it_is(minilm: Path) -> None:
 
 
 def test_minilm_is_fine_tuned_on_real_documents(minilm: Path, tmp_path: Path, data_folder: Path) -> None:
-    from askance.student import onnx
     from askance.training.transformer_export import quantized
 
     lines = data_folder.joinpath("snips.jsonl").read_bytes().splitlines()

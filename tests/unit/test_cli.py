@@ -324,6 +324,16 @@ def test_the_summary_is_printed(execution: Execution) -> None:
     assert result.stderr.splitlines() == [SNAPSHOT.line()]
 
 
+def test_documents_without_a_label_are_told_with_what_to_do() -> None:
+    told = "\n".join(msgspec.structs.replace(SUMMARY, before_first=7, live="v0001-00000000").lines())
+    early = "\n".join(msgspec.structs.replace(SUMMARY, before_first=7).lines())
+
+    assert "7 of this run's came before the first student" in told
+    assert "askance classify --topic again" in told
+    assert "askance classify" not in early
+    assert "no label" not in "\n".join(SUMMARY.lines())
+
+
 def test_the_summary_as_json(execution: Execution) -> None:
     result = ask("run", "--output", "predictions.jsonl", "--json", "--quiet")
 

@@ -16,6 +16,7 @@ import typer
 
 from askance.cli.main import app
 from askance.keys import KEYS, SECTIONS, variable
+from askance.stream.kafka import letters
 
 ROOT = Path(__file__).parents[2]
 # Written from the program by docs/reference.py, and checked whole below.
@@ -33,7 +34,14 @@ ELSEWHERE = {
     "page.db",
     "directions.json",
     *(".venv", "target", ".venv/bin/activate", "benchmarks/output/labels"),
-    *("tokenizer.json", "encoder.onnx", "model.onnx", "onnx/model.onnx", "config.json", "embeddings/"),
+    *(
+        "tokenizer.json",
+        "encoder.onnx",
+        "model.onnx",
+        "onnx/model.onnx",
+        "config.json",
+        "embeddings/",
+    ),
 }
 SUFFIXES = "py pyi rs md toml txt yaml yml json jsonl html svg sql db onnx".split()  # noqa: SIM905 - reads better
 
@@ -185,6 +193,12 @@ def test_the_reference_pages_are_what_the_program_says() -> None:
     )
 
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_the_headers_of_a_dead_letter_are_those_of_the_reference() -> None:
+    _, _, after = read("docs/topics.md").partition("with the headers")
+
+    assert tuple(re.findall(r"`([\w-]+)`", after.partition("added")[0])) == letters._ADDED
 
 
 def test_every_page_of_the_site_is_in_its_table_of_contents() -> None:

@@ -16,7 +16,7 @@ from tests.simulated import stream
 from tests.unit.test_window import run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import pytest
 
@@ -46,6 +46,14 @@ class World:
         self._labels = labels
         self.live = "v2"
         self.rolled_back: list[str | None] = []
+        self.said: dict[int, str] = {}
+
+    block = 512
+    """As `run` counts them."""
+
+    def texts(self, topic: str, partition: int, offsets: range) -> Mapping[int, str]:
+        assert (topic, partition) == ("t", 0)
+        return {offset: text for offset, text in self.said.items() if offset in offsets}
 
     def tallies(self) -> Sequence[Tally]:
         return self._tallies
@@ -84,9 +92,9 @@ class World:
         return self.live
 
 
-def guard(world: World) -> tuple[GuardWorker, Telemetry]:
+def guard(world: World, limits: Limits = LIMITS) -> tuple[GuardWorker, Telemetry]:
     telemetry = Telemetry()
-    return GuardWorker(ledger=world, registry=world, limits=LIMITS, telemetry=telemetry), telemetry  # type: ignore[arg-type]
+    return GuardWorker(ledger=world, registry=world, limits=limits, telemetry=telemetry), telemetry  # type: ignore[arg-type]
 
 
 def test_a_bad_version_is_taken_back_once_and_only_if_it_is_still_live(caplog: pytest.LogCaptureFixture) -> None:
@@ -149,6 +157,55 @@ def test_drift_is_told_once() -> None:
     worker.look()
     assert found >= 1
     assert telemetry.value("askance_drift_alarms_total", kind="predictions") == found
+
+
+def test_a_class_that_comes_to_mean_something_else_is_told_with_its_evidence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tallies, judged = run(GOOD, 0, version="v2")
+    exchanged = {"0": "1", "1": "0"}
+    swapped = [
+        msgspec.structs.replace(row, label=exchanged.get(row.label or "", row.label))
+        if row.coordinates.offset >= 3584
+        else row
+        for row in judged
+    ]
+    limits = LIMITS._replace(documents=3584)
+    world = World(tallies, judged)
+    worker, telemetry = guard(world, limits)
+    worker.look()
+    assert telemetry.value("askance_drift_alarms_total", kind="agreement") == 0
+    world = World(tallies, swapped)
+    worker, telemetry = guard(world, limits)
+    with caplog.at_level(logging.WARNING):
+        worker.look()
+    assert telemetry.value("askance_drift_alarms_total", kind="agreement") >= 1
+    assert telemetry.value("askance_drift_alarms_total", kind="predictions") == 0
+    assert "drift of the agreement after" in caplog.text
+
+
+def test_other_words_are_told_and_labels_to_come_are_waited_for() -> None:
+    limits = LIMITS._replace(documents=3072)
+    tallies, judged = run(stream(classes=5, rate=0.1, documents=24_000, signal=4.0), 0, version="v2")
+    waiting = [msgspec.structs.replace(row, status="pending", label=None) for row in judged]
+    # The third window has other words.
+    said = {row.coordinates.offset: "four" if row.coordinates.offset >= 2 * 3072 else "one two" for row in judged}
+
+    def told(worker: GuardWorker, telemetry: Telemetry) -> float:
+        worker.look()
+        return telemetry.value("askance_drift_alarms_total", kind="vocabulary")
+
+    world = World(tallies[:20], waiting)
+    world.said = said
+    watched = guard(world, limits)
+    assert told(*watched) == 0
+    world._judged = judged
+    assert told(*watched) == 1
+    assert told(*watched) == 1
+    # Labels that never come are not waited for for ever.
+    world = World(tallies, waiting)
+    world.said = said
+    assert told(*guard(world, limits)) == 1
 
 
 def test_it_ends_when_it_is_told_to() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -53,6 +54,10 @@ class World:
 
     def unpromoted(self) -> str | None:
         return self.waiting
+
+    def manifest(self, version: str) -> SimpleNamespace:
+        assert version in {"v1", "v2", "v3"}
+        return SimpleNamespace(label_set=1, labels=("a", "b"), renamed={})
 
     def tallies(self, *, shadow: bool = False) -> Sequence[Tally]:
         return [tally for tally in self.counted if tally.is_shadow == shadow]
@@ -159,6 +164,15 @@ def test_without_a_contract_a_direct_rollout_asks_nobody() -> None:
     assert world.live == "v2"
     worker.look()
     assert world.told == Directions()
+
+
+@pytest.mark.parametrize("live", [None, "v1"])
+def test_the_first_version_waits_for_nobody_least_of_all_itself(live: str | None) -> None:
+    # A registry without a pointer takes the newest version that was found fit for the live one.
+    world = World(live)
+    worker, _ = rollout(world, "shadow", terms=TERMS)
+    assert worker.begin("v1")
+    assert world.promoted == ["v1"]
 
 
 @pytest.mark.parametrize("mode", ["shadow", "canary"])

@@ -53,6 +53,7 @@ def show_version(config: Path | None, state: Path | None, version: str | None, *
             ("agreement", _estimate(manifest.agreement)),
             ("verdict", f"{'promoted' if manifest.verdict.promoted else 'not promoted'}: {manifest.verdict.why}"),
             ("parent", manifest.parent or "none"),
+            *([("started from", manifest.started_from)] if manifest.started_from else []),
             ("temperature", f"{manifest.temperature:.3f}"),
             ("parity error", f"{manifest.parity_error:.1e}"),
             ("trained from", manifest.training_digest),

@@ -62,7 +62,12 @@ MRaru = Annotated[
 ]
 Measure = Annotated[
     str | None,
-    Option("--measure", metavar="NAME", help="entropy, margin or least_confidence.", rich_help_panel=_GATE),
+    Option(
+        "--measure",
+        metavar="NAME",
+        help="entropy, margin, least_confidence, random, vote_entropy or consensus_kl.",
+        rich_help_panel=_GATE,
+    ),
 ]
 Seed = Annotated[int | None, Option("--seed", metavar="N", help="Keys every draw.", rich_help_panel=_GATE)]
 

@@ -155,13 +155,15 @@ class GuardConfig(Section):
     on, scores documents with numbers that are none, or answers quite differently than the one before it."""
     tolerance: Share = 0.02
     """Agreement that the live version may lie below what it was promoted on."""
-    jump: Share = 0.5
+    jump: Share = 0.4
     """Largest change of the class shares from one version to the next, in total variation (the part of the documents
-    whose answer would have to change), unless the held-out labels showed the next one to be better."""
+    whose answer would have to change), unless the held-out labels showed the next one to be better. Of sound versions
+    trained on 100, 200, 400 and more labels of three real sets none changed by more than 0.36."""
     documents: Annotated[int, Field(ge=100)] = 4096
     """Class shares are compared between so many documents, for jumps and for drift."""
     drift: Share = 0.1
-    """Change of the class shares or of the uncertainties, in total variation, that makes a drift alarm."""
+    """Change that makes a drift alarm: of the class shares or the uncertainties, in total variation; a fall of the
+    agreement with the teacher; a rise of the share of words that the version's first documents did not have."""
     miss: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.01
     """Probability that a version's stream which does not change ever raises a drift alarm."""
     drift_floor: Share | None = None

@@ -119,6 +119,15 @@ class SqliteLedger:
             Judged(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows
         )
 
+    def texts(self, topic: str, partition: int, offsets: range) -> dict[int, str]:
+        """Of the queries with these offsets the texts, by offset."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                'SELECT "offset", text FROM queries WHERE topic = ? AND partition = ? AND "offset" BETWEEN ? AND ?',
+                (topic, partition, offsets.start, offsets.stop - 1),
+            )
+            return dict(rows.fetchall())
+
     def progress(self) -> dict[tuple[str, int], Progress]:
         """By (topic, partition): how far the stream is done."""
         with self._reading() as connection:

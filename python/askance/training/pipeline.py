@@ -50,7 +50,7 @@ def train(spec: Spec, *, on_warning: Callable[[str], None] = lambda _: None) -> 
     on), `ParityError` (the export is refused) or `RegistryError` (it cannot be written).
     """
     with closing(SqliteLedger(Path(spec.ledger), renamed=spec.renamed)) as ledger:
-        rows = ledger.labelled()
+        rows = ledger.labelled(spec.newest)
         generated = ledger.generated()
     registry = open_registry(spec.registry, cache=Path(spec.registry_cache), on_warning=on_warning)
     training, held_out = split(rows, labels=spec.labels, share=spec.holdout_share)
@@ -142,8 +142,8 @@ def _check_that_it_is_new(training: Sequence[Labelled], spec: Spec, registry: St
     learnt = (newest.training_digest, newest.student, newest.labels, newest.featurizer, newest.features, read)
     kind: Features = spec.features
     reads = (spec.encoder, spec.max_tokens) if spec.features == "encoder" else ("", 0)
-    if spec.kind == "transformer":
-        kind, reads = "tokens", (spec.transformer.model, newest.max_tokens)
+    if spec.kind == "transformer":  # whose settings are part of the digest
+        kind, reads = "tokens", read
     same = (_digest(training, spec), spec.kind, spec.labels, spec.featurizer, kind, reads)
     if learnt == same and registry.is_whole(newest.version):
         msg = f"{newest.version} was trained on the very same {len(training):,} labels; nothing new was learnt"
@@ -236,4 +236,6 @@ def _digest(training: Sequence[Labelled], spec: Spec) -> str:
     state = hashlib.sha256(msgspec.json.encode([(*row.coordinates, row.label) for row in training]))
     if spec.selection is not None:
         state.update(msgspec.json.encode((spec.selection, spec.rescored)))
+    if spec.kind == "transformer":
+        state.update(msgspec.json.encode(spec.transformer))
     return state.hexdigest()

@@ -63,6 +63,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     not_worse_by: float = 0.005
     parity_tolerance: float = 1e-4
     seed: int = 0
+    newest: int | None = None
+    """So many labels at most, the newest ones; None: all."""
     selection: SelectionRule | None = None
     """None: every label counts alike."""
     rescored: Measure | None = None

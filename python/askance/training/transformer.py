@@ -175,6 +175,13 @@ def _carry_over(model: Any, start: Start, labels: Sequence[str]) -> None:
     model.load_state_dict(state)
 
 
+def half_precision(device: str) -> Any:
+    """The 16-bit type that the steps multiply in: bfloat16 or float16 on a GPU, None (32 bits) on a processor."""
+    if device != "cuda":
+        return None
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
 def _longest(model: Any) -> int:
     """Tokens that the model's positions reach, less the two that RoBERTa's kind leave unused."""
     positions = getattr(model.config, "max_position_embeddings", None)
@@ -199,15 +206,15 @@ def _fine_tune(
     steps = spec.epochs * -(-len(learnt) // spec.batch)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, round(WARM_UP * steps), steps)
     mask = torch.tensor(student._mask, dtype=torch.float32, device=model.device)  # noqa: SLF001
-    on_gpu = model.device.type == "cuda"
-    kind = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float16
-    scaler = torch.amp.GradScaler(enabled=on_gpu and kind == torch.float16)
+    half = half_precision(model.device.type)
+    # The gradients of float16 would vanish unscaled; bfloat16 has the range of float32.
+    scaler = torch.amp.GradScaler(model.device.type, enabled=half == torch.float16)
     best, lowest, waited = None, np.inf, 0
     for _ in range(spec.epochs):
         model.train()
         for batch in _batches(rows, spec.batch, rng):
             feed = _padded(model, [rows[place] for place in batch])
-            with torch.autocast(model.device.type, dtype=kind, enabled=on_gpu):
+            with torch.autocast(model.device.type, dtype=half, enabled=half is not None):
                 logits = model(**feed).logits + mask
             targets = torch.tensor(documents.targets[learnt[batch]], device=model.device)
             losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none")

@@ -72,8 +72,9 @@ class RolloutWorker:
         directions = self._registry.directions()
         if any(ended.version == version and not ended.promoted for ended in directions.rollouts):
             return False
-        at_stake = live is not None
-        if live is not None and self._terms is not None and directions.threshold(live) is None:
+        # A registry that names nobody gives the newest version that was found fit: maybe this one, never promoted yet.
+        at_stake = live not in (None, version)
+        if at_stake and live is not None and self._terms is not None and directions.threshold(live) is None:
             mine = [row for row in self._ledger.judged(versions=(live,)) if row.version == live]
             if len(alone(mine, directions.broken.get(live, 0))) < self._terms.labels:
                 _logger.info("version %s waits: %s is being calibrated", version, live)

@@ -75,8 +75,8 @@ class TrainWorker:
         try:
             version = await asyncio.to_thread(self._registry.unpromoted)
             if version is not None:
+                _logger.info("version %s had earned it before: it is rolled out", version)
                 await asyncio.to_thread(self._roll_out, version)
-                _logger.info("version %s rolled out: it had earned it before", version)
         except RegistryUnreachableError as exc:
             self._warn_once(str(exc))
         else:

@@ -1,6 +1,7 @@
 //! The bindings of the hashed featurizer.
 
 mod input;
+mod linear;
 mod minhash;
 
 use askance_core::features::{Config, Csr, Featurizer, Padded, Weighting, documents};
@@ -13,6 +14,7 @@ use pyo3::types::PyList;
 pub(crate) use input::Strings;
 use input::{Buffer, offsets, value_error};
 
+pub use linear::LinearModel;
 pub use minhash::MinHasher;
 
 /// The arrays of a CSR matrix: indptr, indices, values.

@@ -14,7 +14,7 @@ mod _kernel {
     #[pymodule_export]
     use crate::encode::encode_predictions;
     #[pymodule_export]
-    use crate::features::{HashedFeaturizer, MinHasher};
+    use crate::features::{HashedFeaturizer, LinearModel, MinHasher};
     #[pymodule_export]
     use crate::gate::{Decisions, decide, uncertainty, uniform};
     use crate::gate::{decide_on, paths};

@@ -5,6 +5,7 @@
 
 mod avx512;
 mod documents;
+mod linear;
 mod lowercase;
 mod minhash;
 mod ngrams;
@@ -23,6 +24,7 @@ use rows::Rows;
 use words::Words;
 
 pub use documents::{DocumentsError, documents};
+pub use linear::Linear;
 pub use minhash::MinHasher;
 pub use padded::Padded;
 pub use rows::Csr;
