@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -12,6 +15,8 @@ if TYPE_CHECKING:
     from benchmarks.stream_peers.documents import Models
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+CACHE = Path(os.environ.get("BENCH_CACHE", Path.home() / ".cache" / "askance-bench"))
 
 
 class Place(NamedTuple):
@@ -63,16 +68,40 @@ class Askance:
 
 
 class Script:
-    """A peer in Python: a script of this folder."""
+    """A peer in Python: a script of this folder.
 
-    def __init__(self, name: str, script: str, choices: str) -> None:
+    One with `needs` has an environment of its own, kept in ~/.cache/askance-bench: its versions are not ours. It finds
+    askance's kernel all the same.
+    """
+
+    def __init__(self, name: str, script: str, choices: str, *, needs: tuple[str, ...] = ()) -> None:
         self.name = name
         self.choices = choices
         self._script = script
+        self._needs = needs
+
+    def _python(self) -> str:
+        if not self._needs:
+            return sys.executable
+        folder = CACHE / self._needs[0].replace("==", "-")
+        python = folder / "bin" / "python"
+        done = folder / "installed"
+        if not done.exists():
+            free = {name: value for name, value in os.environ.items() if name not in ("PIP_CONSTRAINT", "VIRTUAL_ENV")}
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+            subprocess.run([str(python), "-m", "pip", "install", "--quiet", *self._needs], check=True, env=free)
+            done.touch()
+        return str(python)
 
     def command(self, place: Place, models: Models) -> list[str]:
+        kernel = (
+            f"import sys; sys.path.append({str(ROOT / 'python')!r}); import runpy; runpy.run_path(sys.argv.pop(1), "
+        )
+        start = [str(HERE / self._script)]
+        if self._needs:
+            start = ["-c", f"{kernel}run_name='__main__')", *start]
         return [
-            sys.executable, str(HERE / self._script), place.servers, place.group, place.documents, place.predictions,
+            self._python(), *start, place.servers, place.group, place.documents, place.predictions,
             place.queries, str(models.folder),
         ]  # fmt: skip
 
@@ -86,5 +115,12 @@ ALL: tuple[Contender, ...] = (
         "aiokafka, json, HashingVectorizer (2^18, 1-2-grams) and SGDClassifier(log_loss) on batches of up to 1,000, the"
         " gate in NumPy, `send` a record (no compression, which is aiokafka's default and the fastest here; idempotent,"
         " acks=all, 5 ms), commit after each batch: at least once",
+    ),
+    Script(
+        "Quix Streams",
+        "quix.py",
+        "Quix Streams 3.28.1, a message at a time, at least once, commits each second; onnxruntime on the same ONNX"
+        " file, features and gate by askance's kernel",
+        needs=("quixstreams==3.28.1", f"onnxruntime=={version('onnxruntime')}", f"msgspec=={version('msgspec')}"),
     ),
 )
