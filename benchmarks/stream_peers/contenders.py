@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -36,6 +37,8 @@ class Contender(Protocol):
     name: str
     choices: str
     """What a reader has to know to judge the comparison."""
+    warm_up_seconds: float
+    """Of its outputs' first seconds, so many are not measured, however little is asked for: compilers take theirs."""
 
     def command(self, place: Place, models: Models) -> list[str]:
         """The process's command line."""
@@ -43,6 +46,8 @@ class Contender(Protocol):
 
 class Askance:
     """`askance classify` with the settings that `askance init` writes, but for the addresses."""
+
+    warm_up_seconds = 0.0
 
     def __init__(self, delivery: str) -> None:
         self._delivery = delivery
@@ -73,6 +78,8 @@ class Script:
     One with `needs` has an environment of its own, kept in ~/.cache/askance-bench: its versions are not ours. It finds
     askance's kernel all the same.
     """
+
+    warm_up_seconds = 0.0
 
     def __init__(self, name: str, script: str, choices: str, *, needs: tuple[str, ...] = ()) -> None:
         self.name = name
@@ -106,6 +113,33 @@ class Script:
         ]  # fmt: skip
 
 
+class KafkaStreams:
+    """A peer in Java: `kafka_streams/Peer.java`, whose jars Maven fetches once."""
+
+    name = "Kafka Streams"
+    warm_up_seconds = 10.0
+    choices = (
+        "Kafka Streams 4.1.1 on Java, two stream threads, a record at a time, at least once, no compression, batches of"
+        " 512 KiB; onnxruntime 1.22 on the same ONNX file, one session a thread, features and gate in Java; its first"
+        " 10 s of output are not measured"
+    )
+
+    def command(self, place: Place, models: Models) -> list[str]:
+        folder = HERE / "kafka_streams"
+        pom = folder / "pom.xml"
+        jars = CACHE / f"kafka-streams-{hashlib.sha256(pom.read_bytes()).hexdigest()[:8]}"
+        if not jars.exists():
+            subprocess.run(
+                ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={jars}.new"],
+                check=True,
+            )
+            Path(f"{jars}.new").rename(jars)
+        return [
+            "java", "-Xmx512m", "-cp", f"{jars}/*", str(folder / "Peer.java"), place.servers, place.group,
+            place.documents, place.predictions, place.queries, str(models.version),
+        ]  # fmt: skip
+
+
 ALL: tuple[Contender, ...] = (
     Askance("at_least_once"),
     Askance("exactly_once"),
@@ -123,4 +157,5 @@ ALL: tuple[Contender, ...] = (
         " file, features and gate by askance's kernel",
         needs=("quixstreams==3.28.1", f"onnxruntime=={version('onnxruntime')}", f"msgspec=={version('msgspec')}"),
     ),
+    KafkaStreams(),
 )

@@ -111,6 +111,7 @@ def run(
     profile: Path | None = None,
 ) -> Result:
     """One round; raises `AssertionError` when a document has no prediction, or two, or labels are wrong."""
+    warm_up_seconds = max(warm_up_seconds, contender.warm_up_seconds)
     name = f"{contender.name}-{topic}-{number}".replace(", ", "-").replace(" ", "-")
     own = folder / name
     own.mkdir()
@@ -124,7 +125,7 @@ def run(
         )  # fmt: skip
     try:
         watched = asyncio.run(
-            _watch(process, place, sum(map(len, truth)), seconds + warm_up_seconds, profile and profile / f"{name}.txt")
+            _watch(process, place, sum(map(len, truth)), warm_up_seconds, seconds, profile and profile / f"{name}.txt")
         )
         process.send_signal(signal.SIGTERM)
         process.wait(_PATIENCE_SECONDS)
@@ -162,7 +163,7 @@ class _Watched(NamedTuple):
 
 
 async def _watch(
-    process: subprocess.Popen[bytes], place: Place, total: int, seconds: float, profile: Path | None
+    process: subprocess.Popen[bytes], place: Place, total: int, warm_up: float, seconds: float, profile: Path | None
 ) -> _Watched:
     """Wait until the process has written for so long, or everything; what it took for that."""
     partitions = [TopicPartition(place.predictions, number) for number in range(PARTITIONS)]
@@ -183,11 +184,11 @@ async def _watch(
             elif time.monotonic() - began > _PATIENCE_SECONDS:
                 msg = f"{place.group} has written nothing for {_PATIENCE_SECONDS:g} s"
                 raise AssertionError(msg)
-            if looks and (looks[-1][0] - looks[0][0] > seconds or count >= total):
+            if looks and (looks[-1][0] - looks[0][0] > warm_up + seconds or count >= total):
                 break
     if recorder is not None:
         await asyncio.to_thread(recorder.wait)
-    half = [look for look in looks if look[0] - looks[0][0] > min(1.0, seconds / 4)]
+    half = [look for look in looks if look[0] - looks[0][0] >= warm_up] or looks
     return _Watched(half[-1][1] - half[0][1], max(half[-1][2] - half[0][2], 1e-9), _peak_rss_mb(process.pid))
 
 
