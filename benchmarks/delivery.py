@@ -103,6 +103,7 @@ async def round_of(
                 "predictions": f"{name}.predictions",
                 "queries": f"{name}.queries",
                 "labels": f"{name}.labels",
+                "tallies": f"{name}.tallies",
                 "dead_letters": f"{name}.dead",
                 "delivery": mode,
             },

@@ -9,15 +9,19 @@ The last line is one JSON object.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
+import multiprocessing
 import os
 import platform
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
@@ -32,6 +36,8 @@ from askance.rules.estimate import (  # noqa: E402 - the path above comes first
 from tests.simulated import Stream, stream  # noqa: E402 - what is set above comes first
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from askance.manifest import Estimate
 
 RATES = {0.01: 50_000, 0.05: 20_000, 0.3: 10_000}
@@ -46,9 +52,10 @@ class Cell(NamedTuple):
     known: Stream
 
 
-def cells() -> list[Cell]:
+@functools.cache
+def cells() -> tuple[Cell, ...]:
     """Every stream: 2, 20 and 77 classes, the rarest a twentieth of the commonest, calibrated or far too sure."""
-    return [
+    return tuple(
         Cell(
             f"K={classes} rate={rate} {'too sure' if overconfidence > 1 else 'calibrated'}",
             stream(
@@ -63,7 +70,7 @@ def cells() -> list[Cell]:
         for classes in (2, 20, 77)
         for overconfidence in (1.0, 2.5)
         for rate, documents in RATES.items()
-    ]
+    )
 
 
 def fixed_time(cell: Cell, runs: int) -> dict[str, tuple[float, float]]:
@@ -140,6 +147,17 @@ def class_coverage(cell: Cell, runs: int) -> dict[str, tuple[int, int]]:
     return {figure: (covered, given) for figure, (covered, given) in counts.items()}
 
 
+def _fixed_time(runs: int, place: int) -> tuple[dict[str, tuple[float, float]], dict[str, tuple[int, int]]]:
+    with threadpool_limits(1):
+        cell = cells()[place]
+        return fixed_time(cell, runs), class_coverage(cell, max(2, runs // 100))
+
+
+def _ever_miss(runs: int, place: int) -> tuple[float, float]:
+    with threadpool_limits(1):
+        return ever_miss(cells()[place], runs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=2000)
@@ -147,16 +165,23 @@ def main() -> None:
     parser.add_argument("--hashed-splits", type=int, default=2)
     parser.add_argument("--both-splits", type=int, default=2)
     options = parser.parse_args()
+    # Started anew, not forked: libraries with threads do not survive a fork.
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as executor:
+        measure_all(options, executor)
+
+
+def measure_all(options: argparse.Namespace, executor: Executor) -> None:
     started = time.perf_counter()
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, numpy {np.__version__}")
     print(f"fixed-time 95 % intervals over {options.runs:,} runs: coverage / bias")
     coverage, bias, misses = [], [], []
     figures = {figure: [0, 0] for figure in ("precision", "recall", "f1", "share")}
-    for cell in cells():
-        result = fixed_time(cell, options.runs)
+    for cell, (result, of_classes) in zip(
+        cells(), executor.map(functools.partial(_fixed_time, options.runs), range(len(cells()))), strict=True
+    ):
         coverage += [result["difference"][0], result["counted"][0]]
         bias += [abs(result["difference"][1]), abs(result["counted"][1])]
-        for figure, (covered, given) in class_coverage(cell, max(2, options.runs // 100)).items():
+        for figure, (covered, given) in of_classes.items():
             figures[figure][0] += covered
             figures[figure][1] += given
         line = "  ".join(f"{name} {share:.3f} / {error:+.4f}" for name, (share, error) in result.items())
@@ -166,11 +191,12 @@ def main() -> None:
     print(
         f"watched over {options.runs:,} runs, {CHECKPOINTS} looks each: ever missed (fixed-time interval watched alike)"
     )
-    for cell in cells():
-        if "rate=0.05" in cell.name:
-            missed, fixed = ever_miss(cell, options.runs)
-            misses.append(missed)
-            print(f"  {cell.name:28} {missed:.4f} ({fixed:.4f})", flush=True)
+    watched = [place for place, cell in enumerate(cells()) if "rate=0.05" in cell.name]
+    for place, (missed, fixed) in zip(
+        watched, executor.map(functools.partial(_ever_miss, options.runs), watched), strict=True
+    ):
+        misses.append(missed)
+        print(f"  {cells()[place].name:28} {missed:.4f} ({fixed:.4f})", flush=True)
     summary: dict[str, object] = {
         "bench": "estimates",
         "coverage": round(min(coverage), 4),
@@ -181,21 +207,16 @@ def main() -> None:
     if folder.is_dir() and options.splits:
         from contract_sets import TEACHERS, measure
 
-        sets = {
-            name: measure(
-                folder,
-                name,
-                splits=options.splits,
-                hashed_splits=options.hashed_splits,
-                both_splits=options.both_splits,
-            )
-            for name in TEACHERS
+        splits = {
+            "encoder": options.splits,
+            "hashed": options.hashed_splits,
+            "encoder and hashed": options.both_splits,
         }
-        kinds = ("encoder", "hashed", "encoder and hashed")
+        sets = {name: measure(folder, name, splits, executor) for name in TEACHERS}
         summary["contract_broken_of_100"] = max(
             100 * one["encoder"]["broken"] / one["encoder"]["splits"] for one in sets.values()
         )
-        for key, kind in zip(("", "_hashed_alone", "_with_hashed"), kinds, strict=True):
+        for key, kind in zip(("", "_hashed_alone", "_with_hashed"), splits, strict=True):
             summary[f"served_by_student_at_98{key}"] = {
                 name: one[kind]["served"] for name, one in sets.items() if kind in one
             }

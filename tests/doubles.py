@@ -169,7 +169,9 @@ class MemoryLedger:
     def tallies(self, *, shadow: bool = False) -> Sequence[Tally]:
         return [tally for position in self._positions for tally in position.tallies if tally.is_shadow == shadow]
 
-    def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
+    def judged(
+        self, *, since: int = 0, newest: int | None = None, versions: Sequence[str] | None = None
+    ) -> Sequence[Judged]:
         rows = [
             Judged(
                 coordinates=key,
@@ -182,12 +184,19 @@ class MemoryLedger:
                 label=self.labels[key].label if key in self.labels else None,
             )
             for key, one in self._queries.items()
-            if key.offset >= since
+            if key.offset >= since and (versions is None or {one.version, one.shadow_version} & {*versions})
         ]
         return rows if newest is None else rows[-newest:]
 
-    def labelled(self) -> Sequence[Labelled]:
-        return [
+    def texts(self, topic: str, partition: int, offsets: range) -> Mapping[int, str]:
+        return {
+            key.offset: one.text
+            for key, one in self._queries.items()
+            if key[:2] == (topic, partition) and key.offset in offsets
+        }
+
+    def labelled(self, newest: int | None = None) -> Sequence[Labelled]:
+        rows = [
             Labelled(
                 coordinates=key,
                 text=self._queries[key].text,
@@ -200,6 +209,7 @@ class MemoryLedger:
             for key, label in self.labels.items()
             if label.label is not None
         ]
+        return rows if newest is None else rows[-newest:]
 
 
 class ScriptedTeacher:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import os
 import shutil
 import signal
@@ -28,6 +29,9 @@ from aiokafka.errors import KafkaError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+# What aiokafka has to say of a broker that does not answer yet is nothing for the terminal.
+logging.getLogger("aiokafka").addHandler(logging.NullHandler())
 
 POM = Path(__file__).with_name("pom.xml")
 DEFAULT_VERSION = "4.1.1"

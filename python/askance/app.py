@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from askance import assembly, teaching
+from askance import assembly, showing, teaching
 from askance.endpoint import serve
 from askance.errors import AskanceError, RegistryUnreachableError
 from askance.health import Health
-from askance.records import LabelCounts
+from askance.records import LabelCounts, Reason
 from askance.rules.estimate import estimate_window
 from askance.stream.local import LocalStream
 from askance.student.committee import scores
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from askance.config import Config
+    from askance.ledger import SqliteLedger
     from askance.manifest import Estimate, Manifest
     from askance.protocols import Follower, Ledger, Registry
+    from askance.stream.kafka.queries import LabelView
     from askance.summary import Snapshot
     from askance.workers.teach import TeachWorker
 
@@ -104,7 +106,7 @@ class _Run:
             self._teacher = await asyncio.to_thread(teaching.make_teacher, self._config, self._labels)
             self._stack.push_async_callback(self._teacher.aclose)
         async with self._stack:
-            self._serve_metrics()
+            metrics = self._serve_metrics()
             for worker in sorted(assembly.alone(self._config, self._workers)):
                 self._stack.enter_context(assembly.exclusive(self._config, worker))
             registry = assembly.registry(self._config)
@@ -117,16 +119,30 @@ class _Run:
                 clock=time.monotonic,
                 listener=self._listener,
             )
+            if self._shows_page and metrics is not None:
+                address = await self._stack.enter_async_context(showing.beside(self._config, [metrics]))
+                _logger.info("page at %s", address)
             self._listen_to_signals()
             await self._run_workers(registry, observer)
             return await asyncio.to_thread(self._summary, registry, ledger)
 
-    def _serve_metrics(self) -> None:
+    @property
+    def _shows_page(self) -> bool:
+        # Workers apart share one askance.yaml, and one port: `askance page` shows them all.
+        return self._config.page.enabled and len(self._workers) > 1
+
+    def _serve_metrics(self) -> str | None:
+        """Where they are for this machine, if they are served."""
         self._health.unready("process", "starting")
         settings = self._config.metrics
+        if settings.port is None and not self._shows_page:
+            return None
+        host, port = ("127.0.0.1", 0) if settings.port is None else (settings.host, settings.port)
+        address = self._stack.enter_context(serve(host, port, self._telemetry, self._health))
         if settings.port is not None:
-            address = self._stack.enter_context(serve(settings.host, settings.port, self._telemetry, self._health))
             _logger.info("metrics at %s/metrics, health at /healthz and /readyz", address)
+        local = address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+        return f"{local}/metrics"
 
     async def _beat(self) -> None:
         while True:
@@ -139,7 +155,7 @@ class _Run:
         # On Kafka each worker has a ledger of its own, and `classify` none.
         return next((self._open_ledger(worker) for worker in ("teach", "train") if worker in self._workers), None)
 
-    def _open_ledger(self, worker: str) -> Ledger:
+    def _open_ledger(self, worker: str) -> SqliteLedger:
         return self._stack.enter_context(assembly.ledger(self._config, worker))
 
     def _listen_to_signals(self) -> None:
@@ -296,15 +312,22 @@ class _Run:
         """The train worker, and what looks after the live version by its side."""
         config = self._config
         ledger = self._open_ledger("train")
-        if assembly.on_kafka(self._config):
-            view = assembly.label_view(self._config, ledger, self._telemetry, self._health)
+        view: LabelView | None = None
+        if assembly.on_kafka(config):
+            view = assembly.label_view(config, ledger, self._telemetry, self._health)
             background.append(asyncio.create_task(self._stop_if_it_fails("train", view.run())))
-        schedule = await asyncio.to_thread(assembly.schedule, config, registry, now=time.monotonic())
+        schedule = await asyncio.to_thread(assembly.schedule, config, registry, self._labels, now=time.monotonic())
         rollout = assembly.rollout(config, self._open_ledger("train"), registry, self._telemetry)
         guard = assembly.guard(config, self._open_ledger("train"), registry, self._telemetry, on_drift=schedule.hasten)
+        trainer = assembly.trainer(config, self._labels)
+        load = partial(assembly.load, registry)
+        augmenter = await asyncio.to_thread(teaching.augmenter, config, self._labels, ledger, trainer, load)
+        if augmenter is not None:
+            self._stack.push_async_callback(augmenter.aclose)
         worker = TrainWorker(
+            augment=None if augmenter is None else augmenter.better,
             ledger=ledger,
-            trainer=assembly.trainer(config, self._labels),
+            trainer=trainer,
             registry=registry,
             schedule=schedule,
             telemetry=self._telemetry,
@@ -312,7 +335,8 @@ class _Run:
             roll_out=rollout.begin,
             prune=partial(registry.prune, keep=config.train.keep_versions),
         )
-        return worker, (*((guard.look,) if config.guard.enabled else ()), rollout.look)
+        looks = (*((guard.look,) if config.guard.enabled else ()), rollout.look)
+        return worker, looks if view is None else [partial(_look_if_current, view, look) for look in looks]
 
     def _start(self, name: str, worker: Coroutine[None, None, None], done: asyncio.Event) -> asyncio.Task[None]:
         return asyncio.create_task(self._report_failure(name, worker, done))
@@ -375,7 +399,13 @@ class _Run:
             predictions=assembly.predictions_name(config),
             dead_letter_path=assembly.dead_letters_name(config),
             failures=tuple(self._failures),
+            before_first=int(telemetry.value("askance_unanswered_total", reason=Reason.NO_STUDENT)),
         )
+
+
+def _look_if_current(view: LabelView, look: Callable[[], None]) -> None:
+    if view.is_current:
+        look()
 
 
 def _agreement_of(version: str | None, versions: Sequence[Manifest]) -> Estimate | None:

@@ -72,13 +72,14 @@ def on_kafka(config: Config) -> bool:
     return config.kafka.bootstrap.servers is not None
 
 
-def ledger(config: Config, worker: str) -> AbstractContextManager[Ledger]:
+def ledger(config: Config, worker: str) -> AbstractContextManager[SqliteLedger]:
     """A connection of its own for whoever asks; on Kafka each worker has a file of its own, too."""
+    path, renamed = ledger_path(config, worker), config.teacher.present_names
     if on_kafka(config):
         from askance.ledger.view import ViewLedger
 
-        return closing(ViewLedger(ledger_path(config, worker)))
-    return closing(SqliteLedger(ledger_path(config, worker)))
+        return closing(ViewLedger(path, renamed=renamed))
+    return closing(SqliteLedger(path, renamed=renamed))
 
 
 def registry(config: Config, *, on_warning: Callable[[str], None] = _logger.warning) -> StoredRegistry:
@@ -280,24 +281,27 @@ def _featurizer(config: Config) -> FeaturizerConfig:
 def trainer(config: Config, label_set: tuple[str, ...]) -> Trainer:
     """The trainer, in a process of its own."""
     from askance.training.process import ProcessTrainer
-    from askance.training.spec import Spec
+    from askance.training.spec import Spec, TransformerSpec
 
     spec = Spec(
         ledger=str(ledger_path(config, "train")),
         registry=config.registry_location,
         registry_cache=str(_registry_cache(config)),
         labels=label_set,
+        renamed=config.teacher.present_names,
         kind=config.student.kind,
         features=config.student.features,
         encoder=config.student.encoder.model or "",
         max_tokens=config.student.encoder.max_tokens,
         embeddings=str(config.state / "embeddings"),
+        transformer=TransformerSpec(**config.student.transformer.model_dump()),
         featurizer=_featurizer(config),
         holdout_share=config.train.holdout_share,
         promote=config.train.promote,
         not_worse_by=config.train.not_worse_by,
         parity_tolerance=config.train.parity_tolerance,
         seed=config.train.seed,
+        newest=config.train.newest,
         selection=_selection(config),
         rescored=config.measure if config.train.selection.uncertainty == "champion" else None,
     )
@@ -369,10 +373,10 @@ def guard(
     return GuardWorker(ledger=ledger, registry=registry, limits=limits, telemetry=telemetry, on_drift=on_drift)
 
 
-def schedule(config: Config, registry: Registry, *, now: float) -> RetrainingSchedule:
-    """When to train, going on from the newest version."""
+def schedule(config: Config, registry: Registry, label_set: tuple[str, ...], *, now: float) -> RetrainingSchedule:
+    """When to train, going on from the newest version; from nothing where that one has other labels."""
     versions = registry.versions()
-    newest = versions[-1] if versions else None
+    newest = versions[-1] if versions and set(versions[-1].labels) == set(label_set) else None
     return RetrainingSchedule(
         first_at=config.train.first_at,
         growth=config.train.growth,

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from askance import _kernel
-from askance.records import Coordinates, DeadLetter, Document, KeptLetter, Query, Reason, Record, Settled
+from askance.records import Coordinates, DeadLetter, Document, KeptLetter, Position, Query, Reason, Record, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _encoder = msgspec.json.Encoder()
 _query_decoder = msgspec.json.Decoder(Query)
 _settled_decoder = msgspec.json.Decoder(Settled)
+_position_decoder = msgspec.json.Decoder(Position)
 
 
 class DocumentDecoder:
@@ -176,6 +177,16 @@ def encode_settled(settled: Settled) -> bytes:
 def decode_settled(value: bytes) -> Settled:
     """The inverse of `encode_settled`; raises `msgspec.DecodeError` for anything else."""
     return _settled_decoder.decode(value)
+
+
+def encode_position(position: Position) -> bytes:
+    """How far a partition is done, and what was counted on the way, as JSON."""
+    return _encoder.encode(position)
+
+
+def decode_position(value: bytes) -> Position:
+    """The inverse of `encode_position`; raises `msgspec.DecodeError` for what is none."""
+    return _position_decoder.decode(value)
 
 
 def encode_dead_letter(letter: DeadLetter) -> bytes:

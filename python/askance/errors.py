@@ -18,6 +18,13 @@ once, in the adapter that imports the foreign library. Every message names the t
 because it is printed alone, without a traceback.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from askance.calls import Charge
+
 
 class AskanceError(Exception):
     """Anything askance raises on purpose; `exit_code` is what the command ends with."""
@@ -60,7 +67,12 @@ class RegistryUnreachableError(RegistryError):
 
 
 class TeacherError(AskanceError):
-    """The teacher cannot be asked at all; asking again would not help."""
+    """The teacher cannot be asked at all; asking again would not help.
+
+    `charges` is what the call had cost by then; None: unknown, so it counts as its reservation.
+    """
+
+    charges: tuple[Charge, ...] | None = ()
 
 
 class TrainingError(AskanceError):

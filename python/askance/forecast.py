@@ -35,6 +35,8 @@ class Forecast(msgspec.Struct, frozen=True):
     queries: float
     share_is_known: bool
     """Whether the budget says what part of the documents is asked about; else all of them are taken to be."""
+    advance: int
+    """So many queries more come early, once, while there is no student."""
     teacher: str
     calls: float
     prompt_tokens: float
@@ -48,6 +50,8 @@ class Forecast(msgspec.Struct, frozen=True):
         asked = f"{self.queries:,.0f} of 1,000 documents"
         if not self.share_is_known:
             asked += " at most: this budget asks for as many as there are uncertain ones"
+        elif self.advance:
+            asked += f", and up to {self.advance:,} early while there is no student (budget.advance)"
         tokens = f"{self.prompt_tokens + self.completion_tokens:,.0f} expected ({self.prompt_tokens:,.0f} prompt, "
         tokens += f"{self.completion_tokens:,.0f} completion), {self.worst_tokens:,.0f} at worst"
         cost = f"unknown: {self.teacher} has no price; set it in spend.prices"
@@ -90,6 +94,7 @@ def forecast(config: Config) -> Forecast:
         sampled=len(queries),
         queries=asked,
         share_is_known=known,
+        advance=config.budget.advance if known else 0,
         teacher=teacher.name,
         calls=whole.calls * scale,
         prompt_tokens=whole.prompt_tokens * scale,

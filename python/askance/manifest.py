@@ -90,12 +90,28 @@ class Manifest(msgspec.Struct, frozen=True):
     """File name to SHA-256."""
     dropped: int = 0
     """Of the labels to train on, those that `train.selection` left out."""
+    label_set: int = 1
+    """The number of the label set: one more whenever the labels are others than the newest version's."""
+    renamed: dict[str, str] = {}
+    """What labels of old were called when this was trained, `teacher.renamed`: they count as such."""
+    generated: int = 0
+    """Documents fitted on that the teacher wrote, besides the labels."""
     features: Features = "hashed"
     """What the graph takes."""
     encoder: EncoderConfig | None = None
     """Where `features` is `encoder`: `encoder.onnx` and `tokenizer.json` are among the files."""
     max_tokens: int = 0
     """Documents are cut to so many tokens; 0 where there are none."""
+    base: str = ""
+    """The transformer that was fine-tuned, a folder or the hub's name."""
+    started_from: str | None = None
+    """The version whose weights the training began with; None: from scratch, or from the base."""
+    int8: bool = False
+    """Whether the graph computes in whole numbers of 8 bits."""
+    exact_replay: bool = True
+    """Whether a document's logits are the same to the bit whatever is scored beside it, as found in training."""
+    holdout_share: float | None = None
+    """Part of the texts that was held out; whoever goes on from these weights must not hold out more."""
     schema: int = 1
 
 

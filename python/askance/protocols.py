@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from askance.augmentation import Generated, Writing, WritingOrder
     from askance.calls import (
         Attempt,
         Audit,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
         BatchStatus,
         Call,
         Charge,
+        Limit,
         Line,
         Order,
         Reservation,
@@ -171,6 +173,16 @@ class BatchTeacher(Protocol):
         """Let go of connections."""
 
 
+class Writer(Teacher, Protocol):
+    """A teacher that can write documents as well as label them."""
+
+    def worst_writing(self, order: WritingOrder) -> Spend:
+        """What a call that asks for these documents may cost at most."""
+
+    async def write(self, order: WritingOrder) -> Writing:
+        """One call, never made again from in here. Raises `TeacherError` as `ask` does."""
+
+
 class Ledger(Protocol):
     """The durable store of queries and labels. Blocking; each worker has its own and calls it off the event loop."""
 
@@ -233,7 +245,7 @@ class Ledger(Protocol):
         """Keep what is known of a batch now."""
 
     def spent(self, period: str = "total") -> Spend:
-        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
+        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`, or `run` for the newest."""
 
     def spend_report(self, by: str) -> Sequence[SpendRow]:
         """What was spent by `day`, `teacher`, `label` or `version`."""
@@ -269,15 +281,54 @@ class Ledger(Protocol):
     def tallies(self, *, shadow: bool = False) -> Sequence[Tally]:
         """What was counted of all documents, by block of offsets and version; or of those scored by a shadow."""
 
-    def judged(self, *, since: int = 0, newest: int | None = None) -> Sequence[Judged]:
-        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
+    def judged(
+        self, *, since: int = 0, newest: int | None = None, versions: Sequence[str] | None = None
+    ) -> Sequence[Judged]:
+        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first.
+
+        With `versions` only those that one of them has answered, or scored as a shadow.
+        """
+
+    def texts(self, topic: str, partition: int, offsets: range) -> Mapping[int, str]:
+        """Of the queries with these offsets the texts, by offset."""
 
     def labelled(self, newest: int | None = None) -> Sequence[Labelled]:
         """Every query with a valid label, or only the `newest` so many, in the order the labels came."""
 
 
+class AugmentationLedger(Ledger, Protocol):
+    """A ledger that keeps what the teacher writes, under the same caps as its labels."""
+
+    def latest_run(self) -> int:
+        """The number of the run that began last, whose caps count for what is written too."""
+
+    def begin_call(self, order: Order, worst: Spend, limit: Limit, documents: int) -> tuple[int | None, str | None]:
+        """Reserve one call at its worst; its number, or which cap forbids it."""
+
+    def keep_generated(
+        self, settlement: Settlement, texts: Sequence[str], *, wanted: str, round_: int, teacher: str
+    ) -> Sequence[Generated]:
+        """Settle a call that wrote documents, and store those that are new, in one transaction."""
+
+    def check_generated(self, settlement: Settlement, number: int, label: str | None, confidence: float | None) -> None:
+        """Settle a call that labelled a generated document, and write down what it said, in one transaction."""
+
+    def lose_augmentation(self) -> None:
+        """Give up what a process that died left behind: its calls count at their worst, its unfinished round for
+        nothing."""
+
+    def end_rounds(self, best: int) -> None:
+        """Keep what rounds up to the best one confirmed; what later ones wrote is never trained on again."""
+
+    def generated(self) -> Sequence[Generated]:
+        """What the teacher wrote, oldest first."""
+
+    def last_round(self) -> int:
+        """The last augmentation round that wrote anything, 0 before the first."""
+
+
 class LedgerView(Ledger, Protocol):
-    """A ledger filled from the queries and labels topics; see `askance.ledger.view` for lanes."""
+    """A ledger filled from the queries, labels and tallies topics; see `askance.ledger.view` for lanes."""
 
     lanes: int
     owned: frozenset[int]
@@ -286,7 +337,11 @@ class LedgerView(Ledger, Protocol):
         """By (topic, partition): the next offset to read."""
 
     def ingest(
-        self, queries: Sequence[Query], settled: Sequence[Settled], offsets: Mapping[tuple[str, int], int]
+        self,
+        queries: Sequence[Query],
+        settled: Sequence[Settled],
+        offsets: Mapping[tuple[str, int], int],
+        counted: Sequence[Position] = (),
     ) -> None:
         """Store what the topics say and how far they were read, in one transaction; what is known already is left."""
 
@@ -326,6 +381,9 @@ class Registry(Protocol):
 
     def prune(self, *, keep: int) -> Sequence[str]:
         """Remove the oldest versions above `keep`, but none that is or may become live again; returns their names."""
+
+    def pass_over(self) -> None:
+        """No version that there is now waits for its promotion any more."""
 
     def unpromoted(self) -> str | None:
         """A version that earned its promotion but never got it, because a process died in between; or None."""

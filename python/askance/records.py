@@ -7,17 +7,20 @@ its draw, and join a label to the prediction it judges.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
+
+_Int63 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What is read from elsewhere is refused where no ledger could store it."""
 
 
 class Coordinates(NamedTuple):
     """Where a record stands in the stream."""
 
     topic: str
-    partition: int
-    offset: int
+    partition: _Int63
+    offset: _Int63
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -121,7 +124,7 @@ class Query(msgspec.Struct, frozen=True, omit_defaults=True):
     uncertainty: float
     propensity: float
     version: str | None
-    seed: int
+    seed: _Int63
     standing: str | None = None
     """`held` or `provisional` where a contract waits for the answer."""
     threshold: float | None = None

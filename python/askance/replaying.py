@@ -57,7 +57,8 @@ def rerun(
     if unknown := sorted(set(topics) - set(kafka.documents)):
         msg = f"{unknown[0]} is none of kafka.documents ({', '.join(kafka.documents)}); only documents are run again"
         raise UsageError(msg)
-    if into in {*kafka.documents, kafka.predictions, kafka.queries, kafka.labels, kafka.dead_letters}:
+    used = {kafka.predictions, kafka.queries, kafka.labels, kafka.tallies, kafka.dead_letters}
+    if into in used.union(kafka.documents):
         msg = f"--into {into} is a topic that the workers use; name another one"
         raise UsageError(msg)
     registry = assembly.registry(config)

@@ -158,10 +158,12 @@ def _validated(given: Mapping[str, _Given]) -> Config:
         config = Config.model_validate(tree)
     except ValidationError as exc:
         raise ConfigError(_complaint(exc, given)) from None
-    if not re.fullmatch(r"[A-Za-z_]\w*", config.teacher.api_key_env):
-        origin = given["teacher.api_key_env"].origin
-        msg = f"{origin}: must be the name of an environment variable, such as OPENAI_API_KEY, not the key itself"
-        raise ConfigError(msg)
+    examples = {"teacher.api_key_env": "OPENAI_API_KEY", "page.token_env": "PAGE_TOKEN"}
+    for key, name in (("teacher.api_key_env", config.teacher.api_key_env), ("page.token_env", config.page.token_env)):
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            msg = f"{given[key].origin}: must be the name of an environment variable, such as {examples[key]}, not the "
+            msg += "key itself"
+            raise ConfigError(msg)
     return config
 
 

@@ -56,6 +56,8 @@ class Summary(msgspec.Struct, frozen=True):
     dead_letter_path: str
     failures: tuple[str, ...] = ()
     """Workers that stopped early, each with its reason."""
+    before_first: int = 0
+    """Documents of this run that came before there was any student: their predictions have no label."""
 
     def lines(self) -> list[str]:
         """In plain words, a line each."""
@@ -74,6 +76,10 @@ class Summary(msgspec.Struct, frozen=True):
         ]
         if self.documents_now or self.seconds:
             lines.append(f"predictions    {self.predictions}")
+        if self.before_first:
+            lines.append(f"no label       {self.before_first:,} of this run's came before the first student")
+            if self.live is not None:
+                lines.append("               `askance classify --topic again`, with the same input, labels them now")
         if self.dead_letters:
             lines.append(f"dead letters   {self.dead_letters:,} in {self.dead_letter_path}")
         lines += [f"stopped early  {failure}" for failure in self.failures]

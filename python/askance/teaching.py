@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 from askance.calls import Caps, Limit
 from askance.errors import ConfigError
+from askance.labelset import renaming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from askance.calls import Audit
     from askance.config import Config, TeacherConfig
-    from askance.protocols import BatchTeacher, Ledger, Registry, Teacher
+    from askance.protocols import AugmentationLedger, BatchTeacher, Ledger, Registry, Student, Teacher, Trainer
     from askance.rules.spend import Price
     from askance.telemetry import Telemetry
+    from askance.workers.augment import Augmenter
     from askance.workers.batch import BatchWorker
     from askance.workers.teach import TeachWorker
 
@@ -38,7 +40,15 @@ def labels(config: Config) -> tuple[str, ...]:
     if field is None:
         msg = "the label set is unknown; name the labels with teacher.labels (--labels) or --labels-from-field"
         raise ConfigError(msg)
-    return distinct_values(_recorded_path(config), field)
+    found = distinct_values(_recorded_path(config), field)
+    renamed = teacher.present_names
+    label_set = tuple(sorted({renamed.get(label, label) for label in found}))
+    try:
+        renaming(teacher.renamed, label_set)
+    except ValueError as exc:
+        msg = f"teacher.{exc}"
+        raise ConfigError(msg) from exc
+    return label_set
 
 
 def warn_of_other_labels(label_set: Sequence[str], registry: Registry) -> None:
@@ -130,6 +140,7 @@ def batch_worker(config: Config, teacher: BatchTeacher, label_set: tuple[str, ..
         ledger=ledger,
         teacher=teacher,
         labels=label_set,
+        renamed=config.teacher.present_names,
         caps=caps(config),
         key=teacher.teacher.key if settings.reuse else None,
         alike=settings.near_duplicates,
@@ -137,10 +148,10 @@ def batch_worker(config: Config, teacher: BatchTeacher, label_set: tuple[str, ..
     )
 
 
-def examples_of(config: Config, ledger: Ledger) -> list[tuple[str, str]]:
-    """The labelled documents that the prompt shows."""
+def examples_of(config: Config, label_set: Collection[str], ledger: Ledger) -> list[tuple[str, str]]:
+    """The labelled documents that the prompt shows; one whose label is no more is not among them."""
     count = config.teacher.examples
-    return [(row.text, row.label) for row in ledger.labelled(count)] if count else []
+    return [(row.text, row.label) for row in ledger.labelled(count) if row.label in label_set] if count else []
 
 
 def _first(settings: TeacherConfig) -> TeacherConfig:
@@ -160,11 +171,12 @@ def teach_worker(
 
     settings = config.teacher
     if settings.examples or settings.first.model is not None:
-        teacher = make_teacher(config, label_set, examples_of(config, ledger), evidence=ledger.evidence)
+        teacher = make_teacher(config, label_set, examples_of(config, label_set, ledger), evidence=ledger.evidence)
     return TeachWorker(
         ledger=ledger,
         teacher=teacher,
         labels=label_set,
+        renamed=config.teacher.present_names,
         telemetry=telemetry,
         pace=Pace(
             most=settings.concurrency,
@@ -179,6 +191,49 @@ def teach_worker(
         audit_share=settings.audit_share if settings.kind == "openai" else 0.0,
         reuse=settings.reuse,
         alike=settings.near_duplicates,
+    )
+
+
+def augmenter(
+    config: Config,
+    label_set: tuple[str, ...],
+    ledger: AugmentationLedger,
+    trainer: Trainer,
+    load: Callable[[str], Student],
+) -> Augmenter | None:
+    """What has the teacher write documents after a training; None where the settings do not ask for it.
+
+    Either way, what an augmentation left behind whose process died is given up.
+    """
+    from askance.rules.spend import NANOS
+    from askance.teacher.openai import OpenAITeacher
+    from askance.workers.augment import Augmenter, Plan
+
+    ledger.lose_augmentation()
+    settings = config.train.augment
+    if not settings.enabled:
+        return None
+    if settings.money is not None and price(config, config.teacher.model) is None:
+        msg = f"train.augment.money needs the price of {config.teacher.model!r}, unknown so far; set it in spend.prices"
+        raise ConfigError(msg)
+    # Of a cascade it is the second teacher that writes and checks.
+    writer = OpenAITeacher(config.teacher, label_set, price=price(config, config.teacher.model))
+    return Augmenter(
+        ledger=ledger,
+        writer=writer,
+        trainer=trainer,
+        load=load,
+        labels=label_set,
+        plan=Plan(
+            rounds=settings.rounds,
+            patience=settings.patience,
+            classes=settings.classes,
+            documents=settings.documents,
+            document_tokens=settings.document_tokens,
+            limit=Limit(calls=settings.calls, nanos=None if settings.money is None else int(settings.money * NANOS)),
+            holdout_share=config.train.holdout_share,
+        ),
+        caps=caps(config),
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -113,3 +114,20 @@ class Telemetry:
                 raise ValueError(msg)
             return 0.0
         return value
+
+
+class Sample(NamedTuple):
+    """One line of `/metrics`."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+def samples(text: str) -> list[Sample]:
+    """What a `/metrics` in the text format says; raises `ValueError` for what is not in that format."""
+    return [
+        Sample(sample.name, sample.labels, sample.value)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    ]

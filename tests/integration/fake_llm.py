@@ -101,6 +101,8 @@ class FakeLLM:
         self.asked: Counter[str] = Counter()
         """How often each document arrived."""
         self.requests: list[Request] = []
+        self.writes: Callable[[dict[str, Any]], Behaviour] | None = None
+        """What a request gets that asks for new documents instead of labels; it sees the request's body."""
         self.under_way = 0
         self.most_under_way = 0
         self.provider = FakeBatches(self._batched)
@@ -194,9 +196,12 @@ class FakeLLM:
         """Whether the connection can be used again."""
         if not request.path.endswith("/chat/completions"):
             return await self._administer(request, writer)
-        text = request.text = document_of(request.body)
-        self.asked[text] += 1
-        behaviour = self._behaviour(text)
+        if self.writes is not None and request.body["response_format"]["json_schema"]["name"] == "documents":
+            behaviour = self.writes(request.body)
+        else:
+            text = request.text = document_of(request.body)
+            self.asked[text] += 1
+            behaviour = self._behaviour(text)
         if behaviour.hangs:
             await asyncio.Event().wait()
         if behaviour.latency_seconds:

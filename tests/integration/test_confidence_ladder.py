@@ -10,6 +10,7 @@ import pytest
 
 from askance.calls import Fault
 from askance.config import TeacherConfig
+from askance.errors import TeacherError
 from askance.rules.spend import Price
 from askance.teacher.openai import OpenAITeacher
 from tests.doubles import query
@@ -22,10 +23,12 @@ async def ask(server: FakeLLM, *texts: str, calls: int = 1, **settings):
     config = TeacherConfig(kind="openai", model="m", base_url=server.base_url, **settings)
     teacher = OpenAITeacher(config, LABELS, price=Price(1.0, 1.0), environment={})
     queries = [query(n, text) for n, text in enumerate(texts or ("text",))]
-    async with asyncio.timeout(10):
-        attempts = [await teacher.ask(queries) for _ in range(calls)]
+    try:
+        async with asyncio.timeout(10):
+            attempts = [await teacher.ask(queries) for _ in range(calls)]
+    finally:
+        await teacher.aclose()
     assert teacher.worst(queries).nanos >= sum(charge.nanos for charge in attempts[-1].charges or ())
-    await teacher.aclose()
     return attempts[-1]
 
 
@@ -47,6 +50,29 @@ async def test_log_probabilities_come_first() -> None:
     assert got.answers[0].confidence == pytest.approx(0.75)
     assert len(server.requests) == 2, "no sample is paid for where there are log-probabilities"
     assert server.requests[0].body["logprobs"] is True
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("wrong", [says("no idea"), says(None, refusal="never"), with_logprobs("maybe", 0.75)])
+async def test_a_reply_without_a_label_says_nothing_of_the_servers_log_probabilities(wrong: Behaviour) -> None:
+    async with FakeLLM(with_logprobs("no", 0.75)) as server:
+        server.script("text", wrong)
+        got = await ask(server, calls=2, samples=3)
+    assert got.answers[0].confidence_source == "log_probability"
+    assert len(server.requests) == 2, "no sample is paid for an answer that is none"
+
+
+@pytest.mark.asyncio
+async def test_a_document_that_is_left_out_does_not_turn_the_others_log_probabilities_off() -> None:
+    both = {"answers": [{"id": 1, "label": "yes"}]}
+    tokens = [
+        {"token": text, "logprob": 0.0, "top_logprobs": [{"token": one, "logprob": math.log(0.5)} for one in tops]}
+        for text, tops in [('{"answers": [{"id": 1, "label": "', "ab"), ("yes", ["yes", "no"]), ('"}]}', "cd")]
+    ]
+    async with FakeLLM(says(json.dumps(both), logprobs={"content": tokens})) as server:
+        got = await ask(server, "here", "left out", calls=2)
+    assert [one.confidence_source for one in got.answers] == ["log_probability", None]
+    assert ["logprobs" in request.body for request in server.requests] == [True, True]
 
 
 @pytest.mark.asyncio
@@ -78,6 +104,15 @@ async def test_a_sample_that_fails_is_not_a_vote_and_counts_at_its_worst_where_i
         assert sum(charge.calls for charge in got.charges) == 3
         server.script("text", answer("yes"), Behaviour(dropped=True), answer("yes"))
         assert (await ask(server, samples=2)).charges is None
+
+
+@pytest.mark.asyncio
+async def test_an_answer_was_paid_for_though_its_samples_find_the_account_empty() -> None:
+    async with FakeLLM() as server:
+        server.script("text", answer("yes"), *[status(429, code="insufficient_quota")] * 2)
+        with pytest.raises(TeacherError, match="add credit") as raised:
+            await ask(server, samples=2)
+    assert raised.value.charges is None, "so it counts as it was reserved"
 
 
 @pytest.mark.asyncio

@@ -105,6 +105,7 @@ FAULTS = {
     "dropped": (Behaviour(dropped=True), Fault.UNREACHABLE, None),
     "half-written": (answer("no", half_written=True), Fault.UNREACHABLE, None),
     "garbage": (Behaviour(body=b"\x00\xff garbage"), Fault.UNREACHABLE, None),
+    "abyss": (Behaviour(body=b'{"choices": [], "x": ' + b"[" * 100_000), Fault.UNREACHABLE, None),
     "too long": (
         status(400, message="This model's maximum context length is 8192 tokens", param="messages"),
         Fault.REJECTED,
@@ -135,6 +136,8 @@ async def test_a_fault_is_told_apart_and_never_tried_again_from_in_here(
         ("Sun, 09 Sep 2001 01:46:50 GMT", 10.0),
         ("soon", None),
         ("-3", None),
+        ("inf", None),
+        ("Mon, 01 Jan 99999 00:00:00 GMT", None),
     ],
 )
 async def test_retry_after_is_told(retry_after: str, pause: float | None) -> None:
@@ -237,6 +240,38 @@ async def test_a_completion_without_usage_or_choices_is_read_all_the_same() -> N
         assert got.charges is None, "what it cost is unknown, so the worst is assumed"
         server.default = Behaviour(body=b'{"choices": []}')
         assert await asking.about("text") == Answer(raw=None, error="the reply has no content")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("usage", [{"prompt_tokens": -900, "completion_tokens": 1}, {"prompt_tokens": 10**30}])
+async def test_counts_that_cannot_be_are_unknown(usage: dict[str, int]) -> None:
+    body = {
+        "choices": [{"message": {"content": '{"label": "yes"}'}}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1} | usage,
+    }
+    async with FakeLLM(Behaviour(body=json.dumps(body).encode())) as server, Asking(server) as asking:
+        got = await asking.attempt("text")
+    assert got == Attempt(answers=(Answer(raw="yes"),)), "so the worst is assumed, and nothing is given back"
+
+
+@pytest.mark.asyncio
+async def test_log_probabilities_that_cannot_be_read_are_none() -> None:
+    message = {"content": '{"label": "yes"}'}
+    tokens = b'{"content": [{"token": "\xff", "logprob": -1.0}]}'
+    body = json.dumps({"choices": [{"message": message, "logprobs": "?"}]}).encode().replace(b'"?"', tokens)
+    async with FakeLLM(Behaviour(body=body)) as server, Asking(server) as asking:
+        assert await asking.about("text") == Answer(raw="yes")
+
+
+@pytest.mark.asyncio
+async def test_a_password_in_the_address_is_never_shown() -> None:
+    async with FakeLLM(status(404)) as server:
+        address = server.base_url.replace("http://", "http://user:hunter2@")
+        async with Asking(server, base_url=address) as asking:
+            with pytest.raises(TeacherError, match="answered 404") as raised:
+                await asking.attempt("text")
+        assert server.base_url in str(raised.value)
+    assert "hunter2" not in str(raised.value)
 
 
 FATAL = {

@@ -146,3 +146,13 @@ def test_a_reader_of_stdout_that_goes_away_ends_the_run(folder: Path) -> None:
     assert process.stderr is not None
     assert "standard output was closed" in process.stderr.read()
     process.stderr.close()
+
+
+def test_logs_as_json_are_a_json_object_a_line(folder: Path) -> None:
+    done = run(folder, "--rate", "0", "--set", "logs=json", "--set", "metrics.port=0")
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert {line["level"] for line in lines} <= {"info", "warning", "error"}
+    assert all(line["at"].endswith("+00:00") for line in lines)
+    assert any(line.get("logger") == "askance.app" and "metrics at" in line["message"] for line in lines)
+    assert any("documents" in line.get("run", {}) for line in lines)

@@ -16,8 +16,9 @@ from askance.training import embeddings, evaluation
 from askance.training.calibration import HIGHEST, LOWEST, tempered
 from askance.training.graph import Graph
 from askance.training.pipeline import train
-from askance.training.spec import Family
+from askance.training.spec import Family, TransformerSpec
 from tests.encoders import tiny_bert
+from tests.extras import NEEDS_TORCH
 from tests.integration.test_training import COMMON, LABELS, WORDS, labelled, load, registry, spec, write
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Case(NamedTuple):
     features: str = "hashed"
 
 
+TRANSFORMER = pytest.param(Case("transformer", "tokens"), marks=[pytest.mark.slow, NEEDS_TORCH])
 FAMILIES = [Case(kind, features) for features in ("hashed", "encoder") for kind in get_args(Family)]
 
 
@@ -45,6 +47,10 @@ def name(case: Case) -> str:
 
 def settings(state: Path, case: Case) -> dict[str, object]:
     given: dict[str, object] = {"kind": case.kind, "features": case.features}
+    if case.kind == "transformer":
+        folder = tiny_bert(state / "bert", [*WORDS.values(), COMMON])
+        fine_tuned = TransformerSpec(model=str(folder), max_tokens=60, epochs=6, learning_rate=3e-3)
+        return {"kind": case.kind, "transformer": fine_tuned}
     if case.features == "encoder":
         folder = tiny_bert(state / "encoder", [*WORDS.values(), COMMON])
         given |= {"encoder": str(folder), "max_tokens": 64, "embeddings": str(state / "embeddings")}
@@ -77,7 +83,7 @@ def check_neighbours(student: onnx.OnnxStudent) -> None:
             assert logits.tobytes() == alone[batch].tobytes(), f"batches of {size}"
 
 
-@pytest.mark.parametrize("case", FAMILIES, ids=name)
+@pytest.mark.parametrize("case", [*FAMILIES, TRANSFORMER], ids=name)
 def test_a_student_is_trained_calibrated_exported_checked_served_and_swapped(tmp_path: Path, case: Case) -> None:
     rows = labelled(240, wrong=0.1)
     write(tmp_path, rows[:200])

@@ -606,3 +606,11 @@ def test_real_titles_with_real_llm_labels_are_learnt(data_folder: Path, tmp_path
     )
     assert abs(confident - accuracy) < 0.06
     assert abs(confident - accuracy) < abs(uncalibrated - accuracy)
+
+
+def test_a_training_takes_the_newest_labels_only(tmp_path: Path) -> None:
+    rows = labelled(400)
+    write(tmp_path, rows)
+    newest = train(spec(tmp_path, newest=150))
+    held_out = sum(is_held_out(row.text, 0.2) for row in rows[-150:])
+    assert (newest.held_out, newest.trained_on) == (held_out, 150 - held_out)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import uuid
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import yaml
@@ -21,7 +22,7 @@ from tests.kafka.readback import PATIENCE_SECONDS, read, until
 from tests.kafka.stream import LARGEST_DOCUMENT, record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from aiokafka import AIOKafkaProducer
@@ -43,7 +44,8 @@ class Fleet:
     """Topics of its own, and `classify` processes that share a folder; use it as an async context manager."""
 
     def __init__(self, servers: str, folder: Path, *, delivery: str, state: Path, replication: int = 1,
-                 budget: Sequence[str] = (), **kafka: Any) -> None:  # fmt: skip
+                 budget: Sequence[str] = (), sections: Mapping[str, Any] = MappingProxyType({}), **kafka: Any,
+                 ) -> None:  # fmt: skip
         self.name = f"run-{uuid.uuid4().hex[:8]}"
         self.folder = folder
         self._servers = servers
@@ -61,10 +63,12 @@ class Fleet:
                 "predictions": f"{self.name}.predictions",
                 "queries": f"{self.name}.queries",
                 "labels": f"{self.name}.labels",
+                "tallies": f"{self.name}.tallies",
                 "dead_letters": f"{self.name}.dead-letters",
                 "delivery": delivery,
                 **kafka,
             },
+            **sections,
         }
         (folder / "askance.yaml").write_text(yaml.safe_dump(settings))
         self.config = Config.model_validate(settings)
@@ -94,12 +98,13 @@ class Fleet:
         """What the workers have said."""
         return (self.folder / "log").read_text(errors="replace")
 
-    def start(self, *numbers: int) -> None:
+    def start(self, *numbers: int, worker: str = "classify") -> None:
         """Start workers; one is known by its number."""
+        flags = self._budget if worker == "classify" else []
         for number in numbers:
             with (self.folder / "log").open("ab") as log:
                 self.workers[number] = subprocess.Popen(
-                    [*COMMAND, "classify", *self._budget], cwd=self.folder, stdout=log, stderr=log,
+                    [*COMMAND, worker, *flags], cwd=self.folder, stdout=log, stderr=log,
                     stdin=subprocess.DEVNULL, start_new_session=True, env=environment(),
                 )  # fmt: skip
 

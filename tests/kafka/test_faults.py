@@ -6,6 +6,7 @@ import asyncio
 import base64
 import random
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import aiokafka.codec
@@ -159,6 +160,39 @@ async def test_a_topic_that_is_deleted_while_the_stream_runs(
         assert fleet.workers[1].returncode == 1
         assert f"there is no topic {name}" in fleet.log
         assert "Traceback" not in fleet.log
+
+
+PRODUCE = """
+import asyncio, sys
+from aiokafka import AIOKafkaProducer
+class Raw(str):
+    def encode(self, *_): return bytes([0xff, 0xfe])
+async def main(servers, topic):
+    async with AIOKafkaProducer(bootstrap_servers=servers) as client:
+        batch = client.create_batch()
+        batch.append(key=None, value=b"good", timestamp=None, headers=[])
+        batch.append(key=None, value=b"bad", timestamp=None, headers=[(Raw("name"), b"")])
+        await (await client.send_batch(batch, topic, partition=0))
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_header_whose_name_is_not_utf_8_ends_the_worker_with_its_place(servers: str, tmp_path: Path) -> None:
+    """librdkafka takes such names; aiokafka cannot read them, nor pass the record over."""
+    config = settings(servers, "exactly_once")
+    await create_topics(config, partitions=1, replication=1, retention_ms=-1, documents=True)
+    await asyncio.to_thread(
+        subprocess.run,
+        # Only its encoder in Python can be talked into writing one.
+        [sys.executable, "-c", PRODUCE, servers, config.documents[0]], check=True,
+        env=environment() | {"AIOKAFKA_NO_EXTENSIONS": "1"},
+    )  # fmt: skip
+
+    done = await asyncio.to_thread(classify, tmp_path, config.model_dump())
+
+    assert done.returncode == 1
+    assert f"behind one of {config.documents[0]}/0/0" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 async def test_brokers_that_are_not_there(tmp_path: Path) -> None:

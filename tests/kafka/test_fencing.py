@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import CoordinatorNotAvailableError
 
@@ -17,6 +18,7 @@ from askance.config import KafkaConfig
 from askance.health import Health
 from askance.records import Delivery, Position
 from askance.stream.kafka.documents import KafkaStream
+from askance.stream.kafka.membership import transactional_id
 from askance.stream.kafka.produce import Outgoing, producer, send
 from askance.stream.kafka.topics import create_topics
 from askance.telemetry import Telemetry
@@ -43,6 +45,7 @@ def settings(servers: str, delivery: str) -> KafkaConfig:
             "predictions": f"{name}.predictions",
             "queries": f"{name}.queries",
             "labels": f"{name}.labels",
+            "tallies": f"{name}.tallies",
             "dead_letters": f"{name}.dead-letters",
             "delivery": delivery,
         }
@@ -185,6 +188,19 @@ async def test_a_transaction_that_was_open_when_the_partition_moved_is_aborted(s
     predictions = await read(servers, config.predictions)
     assert [each.value for each in predictions] == [b"heir"] * PARTITIONS * RECORDS
     assert b"zombie" in {each.value for each in await read(servers, config.predictions, isolation="read_uncommitted")}
+
+
+async def test_no_two_groups_fence_each_other() -> None:
+    ids = {
+        transactional_id(group, TopicPartition(topic, partition))
+        for group, topic, partition in [
+            ("eu", "docs-in", 1),
+            ("eu-docs", "in", 1),
+            ("eu", "docs-in-1", 1),
+            ("eu", "in", 11),
+        ]
+    }
+    assert len(ids) == 4
 
 
 async def test_what_was_fetched_before_a_rebalance_is_refused_after_it(servers: str) -> None:

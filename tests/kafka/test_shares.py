@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from askance.calls import Order, Settlement, Spend
+from askance.codec import decode_settled, encode_query, encode_settled
 from askance.config import KafkaConfig
 from askance.health import Health
 from askance.ledger.view import ViewLedger
+from askance.records import Answer, Coordinates, Label, Outcome, Query, Settled
 from askance.rules.budget import PerSecondBudget
 from askance.stream.kafka import queries
 from askance.stream.kafka.documents import KafkaStream
+from askance.stream.kafka.produce import Outgoing, producer, send
 from askance.stream.kafka.queries import LaneWorker
 from askance.telemetry import Telemetry
+from tests.kafka.readback import read
 from tests.kafka.test_fencing import PARTITIONS, filled
 
 if TYPE_CHECKING:
@@ -146,3 +151,41 @@ async def test_reading_labels_back_for_longer_than_the_session_costs_no_membersh
             assert ledger.owned == set()
             await until(lambda: len(ledger.owned) == PARTITIONS)
             assert (begun, worker._membership.lease) == (1, lease)
+
+
+def ended(number: int, teacher: str) -> Settled:
+    """A query of lane 0, as this teacher has answered it."""
+    query = Query(Coordinates("t", 0, number), f"d{number}", "text", None, None, 1.0, 1.0, None, 0)
+    return Settled(query, Label(query.coordinates, Outcome.LABELLED, "b", teacher, Answer("b"), 0.0))
+
+
+async def test_what_others_published_meanwhile_is_not_published_again(
+    servers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that comes back to a lane, with labels it had no time to publish, reads the topic before it writes."""
+    config = patient(await filled(servers, "exactly_once"), 10_000)
+    mine = [ended(number, "mine") for number in range(2)]
+    async with producer(config, None) as client:
+        asked = [Outgoing(None, encode_query(each.query), (), None) for each in mine]
+        asked.append(Outgoing(None, b"[" * 100_000, (), None))
+        await asyncio.gather(*await send(client, config.queries, 0, asked))
+        heirs = [Outgoing(None, encode_settled(ended(0, "heir")), (), None)]
+        await asyncio.gather(*await send(client, config.labels, 0, heirs))
+    read_back = queries.catch_up
+
+    async def slow(*arguments: Any) -> None:
+        await asyncio.sleep(1.0)
+        await read_back(*arguments)
+
+    monkeypatch.setattr(queries, "catch_up", slow)
+    with closing(ViewLedger(tmp_path / "ledger.db")) as ledger:
+        ledger.lanes, ledger.owned = PARTITIONS, frozenset({0})
+        ledger.ingest([each.query for each in mine], [], {(config.queries, 0): 2})
+        calls = ledger.reserve(Order(calls=2, now=1.0), lambda _: Spend(1)).calls
+        ledger.settle([Settlement(call.number, (each.label,)) for call, each in zip(calls, mine, strict=True)])
+        ledger.owned = frozenset()
+        async with teaching(config, ledger):
+            await until(lambda: len(ledger.owned) == PARTITIONS and not ledger.unpublished(0, 10))
+    labels = [decode_settled(record.value) for record in await read(servers, config.labels)]
+    assert [(each.query.coordinates.offset, each.label.teacher) for each in labels] == [(0, "heir"), (1, "mine")]
+    assert [record.value for record in await read(servers, config.dead_letters)] == [b"[" * 100_000]

@@ -59,6 +59,7 @@ class Teachers:
                 "session": {"timeout": {"ms": 3000}},
                 "queries": f"{name}.queries",
                 "labels": f"{name}.labels",
+                "tallies": f"{name}.tallies",
                 "predictions": f"{name}.predictions",
                 "dead_letters": f"{name}.dead",
             },

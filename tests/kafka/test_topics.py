@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from askance.config import Config
+from askance.doctor import State, examine
 from askance.rules.replay import replay
+from askance.stream.kafka.topics import create_topics
 from tests.kafka.fleet import Fleet
 from tests.kafka.readback import read
 from tests.kafka.test_faults import produce
@@ -36,3 +41,21 @@ async def test_documents_of_two_topics(servers: str, state: Path, tmp_path: Path
     assert len(predictions) == 800
     assert replay(predictions).is_proven
     assert len(await read(servers, fleet.config.kafka.queries)) == accepted > 0
+
+
+@pytest.mark.asyncio
+async def test_the_doctor_finds_the_topics_that_are_missing(servers: str, tmp_path: Path) -> None:
+    names = {
+        name: f"{tmp_path.name}-{name}".replace("_", "-") for name in ("predictions", "queries", "labels", "tallies")
+    }
+    kafka = {"bootstrap": {"servers": servers}, "documents": [f"{tmp_path.name}-in".replace("_", "-")], **names}
+    kafka["dead_letters"] = f"{tmp_path.name}-dead".replace("_", "-")
+    config = Config.model_validate({"state": tmp_path, "kafka": kafka})
+
+    def found() -> list[tuple[str, State]]:
+        findings = examine(config, ask=False, unix_time=time.time)
+        return [(each.part, each.state) for each in findings if each.part in ("broker", "topic", "topics")]
+
+    assert await asyncio.to_thread(found) == [("broker", State.WELL), *[("topic", State.ILL)] * 6]
+    await create_topics(config.kafka, partitions=2, replication=1, retention_ms=60_000, documents=True)
+    assert await asyncio.to_thread(found) == [("broker", State.WELL), ("topics", State.WELL)]

@@ -107,6 +107,17 @@ async def test_what_the_dear_one_took_unknown_counts_at_its_worst() -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_the_cheap_one_took_is_told_when_the_dear_one_cannot_be_asked_at_all() -> None:
+    def refused(_: Query) -> Answer:
+        raise TeacherError("401")
+
+    teacher = cascade(Tier("cheap", 1, lambda _: sure(0.1)), Tier("dear", 100, refused))
+    with pytest.raises(TeacherError) as raised:
+        await teacher.ask([query(0)])
+    assert raised.value.charges == (Charge("cheap", 1, nanos=1),)
+
+
+@pytest.mark.asyncio
 async def test_a_fault_of_the_cheap_one_asks_nobody_else() -> None:
     dear = Tier("dear", 100, lambda _: sure(0.9))
     cheap = Tier("cheap", 1, lambda _: Attempt(fault=Fault.UNREACHABLE, error="down"))

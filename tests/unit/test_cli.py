@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -176,8 +177,8 @@ def test_the_commands() -> None:
     names = [" ".join(command) for command in commands()]
 
     assert names == [
-        *("init", "demo", "run", "classify", "teach", "train", "spend", "audit"),
-        *("replay", "estimate", "simulate", "report"),
+        *("init", "demo", "run", "classify", "teach", "train", "doctor", "spend", "audit"),
+        *("replay", "estimate", "simulate", "report", "page"),
         *("labels export", "labels import"),
         *("batch submit", "batch collect"),
         *("models list", "models show", "models promote", "models rollback"),
@@ -185,6 +186,20 @@ def test_the_commands() -> None:
         *("dead-letters list", "dead-letters replay"),
         *("config check", "config show"),
     ]
+
+
+def test_the_shell_completes_commands_and_flags() -> None:
+    def completed(*words: str) -> list[str]:
+        asked = {"_ASKANCE_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+        told = subprocess.run(
+            [sys.executable, "-c", "import sys; sys.argv[0] = 'askance'; from askance.cli.main import main; main()"],
+            env={**os.environ, **asked}, capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        return told.stdout.split()
+
+    assert completed("askance", "mod") == ["models"]
+    assert completed("askance", "models", "r") == ["rollback"]
+    assert "--per-second" in completed("askance", "run", "--per")
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
@@ -307,6 +322,16 @@ def test_the_summary_is_printed(execution: Execution) -> None:
 
     assert result.stdout.splitlines() == SUMMARY.lines()
     assert result.stderr.splitlines() == [SNAPSHOT.line()]
+
+
+def test_documents_without_a_label_are_told_with_what_to_do() -> None:
+    told = "\n".join(msgspec.structs.replace(SUMMARY, before_first=7, live="v0001-00000000").lines())
+    early = "\n".join(msgspec.structs.replace(SUMMARY, before_first=7).lines())
+
+    assert "7 of this run's came before the first student" in told
+    assert "askance classify --topic again" in told
+    assert "askance classify" not in early
+    assert "no label" not in "\n".join(SUMMARY.lines())
 
 
 def test_the_summary_as_json(execution: Execution) -> None:

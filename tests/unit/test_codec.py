@@ -3,12 +3,13 @@
 import base64
 import json
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from askance.codec import DocumentDecoder, encode_dead_letter, encode_predictions
-from askance.records import Coordinates, Prediction, Reason, Record
+from askance.codec import DocumentDecoder, decode_query, encode_dead_letter, encode_predictions, encode_query
+from askance.records import Coordinates, Prediction, Query, Reason, Record
 
 
 def decoder(**settings: object) -> DocumentDecoder:
@@ -100,3 +101,18 @@ def test_a_prediction_carries_its_propensity_exactly() -> None:
     assert line["propensity"] == float(propensity)
     assert np.float32(line["propensity"]) == propensity
     assert "reason" not in line
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "seed"), [(("t", 0, 2**63), 0), (("t", -1, 0), 0), (("t", 10**30, 0), 0), (("t", 0, 0), 2**64)]
+)
+def test_a_query_that_no_ledger_can_store_is_none(coordinates: tuple[str, int, int], seed: int) -> None:
+    """From a topic it becomes a dead letter; in the ledger it would end the worker at every start."""
+    query = Query(Coordinates(*coordinates), "d", "text", None, None, 1.0, 0.5, None, seed)
+    with pytest.raises(msgspec.DecodeError):
+        decode_query(encode_query(query))
+
+
+def test_the_largest_query_is_read_as_it_was_written() -> None:
+    query = Query(Coordinates("t", 0, 2**63 - 1), "d", "text", None, None, 1.0, 0.5, None, 2**63 - 1)
+    assert decode_query(encode_query(query)) == query

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,24 +16,32 @@ import typer
 
 from askance.cli.main import app
 from askance.keys import KEYS, SECTIONS, variable
+from askance.stream.kafka import letters
 
 ROOT = Path(__file__).parents[2]
+# Written from the program by docs/reference.py, and checked whole below.
+GENERATED = {"docs/settings.md", "docs/metrics.md", "docs/commands.md", "docs/topics.md"}
+SITE = tuple(sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")))
 PAGES = (
-    "README.md",
-    "ARCHITECTURE.md",
-    "CONTRIBUTING.md",
-    "docs/README.md",
-    "docs/students.md",
-    "deploy/README.md",
-    "benchmarks/README.md",
+    *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "deploy/README.md", "benchmarks/README.md"),
+    *(page for page in SITE if page not in GENERATED),
 )
 BASES = (ROOT, ROOT / "python" / "askance", ROOT / "docs")
 # What a run makes or a user brings: named in the pages, not in the repository.
 ELSEWHERE = {
     *("askance.yaml", "askance-report.html", "askance-state", "predictions.jsonl", "dead-letters.jsonl"),
     *("documents.jsonl", "tickets.jsonl", "labels.txt", "ledger.db", "registry/", "student.onnx", "manifest.json"),
+    "page.db",
+    "directions.json",
     *(".venv", "target", ".venv/bin/activate", "benchmarks/output/labels"),
-    *("tokenizer.json", "encoder.onnx", "model.onnx", "onnx/model.onnx", "config.json", "embeddings/"),
+    *(
+        "tokenizer.json",
+        "encoder.onnx",
+        "model.onnx",
+        "onnx/model.onnx",
+        "config.json",
+        "embeddings/",
+    ),
 }
 SUFFIXES = "py pyi rs md toml txt yaml yml json jsonl html svg sql db onnx".split()  # noqa: SIM905 - reads better
 
@@ -156,7 +166,11 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
 def test_every_environment_variable_is_a_setting(page: str) -> None:
-    known = {variable(key) for key in (*KEYS, *SECTIONS)} | {"ASKANCE_SECTION__KEY", "ASKANCE_TEST_KAFKA"}
+    known = {variable(key) for key in (*KEYS, *SECTIONS)} | {
+        "ASKANCE_SECTION__KEY",
+        "ASKANCE_TEST_KAFKA",
+        "ASKANCE_TEST_CHROMIUM",
+    }
 
     assert set(re.findall(r"\bASKANCE_\w+", read(page))) <= known
 
@@ -171,6 +185,26 @@ def test_the_examples_of_the_help_are_right() -> None:
 
     assert len(words) >= 13
     assert [problem for found in words if (problem := complaint(found))] == []
+
+
+def test_the_reference_pages_are_what_the_program_says() -> None:
+    checked = subprocess.run(
+        [sys.executable, ROOT / "docs" / "reference.py", "--check"], capture_output=True, text=True, check=False
+    )
+
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_the_headers_of_a_dead_letter_are_those_of_the_reference() -> None:
+    _, _, after = read("docs/topics.md").partition("with the headers")
+
+    assert tuple(re.findall(r"`([\w-]+)`", after.partition("added")[0])) == letters._ADDED
+
+
+def test_every_page_of_the_site_is_in_its_table_of_contents() -> None:
+    listed = {f"docs/{page}" for page in re.findall(r"[\w/-]+\.md", read("mkdocs.yml"))}
+
+    assert listed == set(SITE)
 
 
 def test_every_dependency_has_its_reason() -> None:

@@ -15,13 +15,13 @@ ROOT = Path(__file__).parents[2] / "python"
 LAYERS = (
     (
         "values",
-        "errors records predictions calls config directions manifest codec health telemetry keys settings summary "
-        "_kernel",
+        "errors records predictions calls augmentation labelset config directions manifest codec health telemetry keys "
+        "settings summary _kernel",
     ),
     ("protocols", "protocols"),
     ("rules", "rules charts report"),
-    ("workers and adapters", "workers stream student teacher ledger registry training endpoint"),
-    ("app", "assembly teaching app forecast replaying deadletters"),
+    ("workers and adapters", "workers stream student teacher ledger registry training endpoint page"),
+    ("app", "assembly teaching app forecast replaying deadletters showing api doctor"),
     ("demo", "demo"),
     ("cli", "cli"),
 )
@@ -33,8 +33,8 @@ FREE_WITHIN = {LEVELS[name] for name in ("records", "rules", "app")}
 TRAINING = {("training", "student"), ("training", "ledger"), ("training", "registry")}
 SLOT = {("workers", "student.slot")}  # the slot is a value that two workers share; it loads nothing
 ASSEMBLY = {("cli", "registry")}  # `askance models` needs a registry and nothing else that runs
-ADAPTERS = {"stream", "student", "teacher", "ledger", "registry", "training", "endpoint"}
-NAMING = {"assembly", "teaching", "app", "forecast", "replaying", "deadletters"}
+ADAPTERS = {"stream", "student", "teacher", "ledger", "registry", "training", "endpoint", "page"}
+NAMING = {"assembly", "teaching", "app", "forecast", "replaying", "deadletters", "showing", "api", "doctor"}
 
 EVERYWHERE = frozenset({"msgspec", "numpy"})
 HOMES = {
@@ -42,7 +42,8 @@ HOMES = {
     "fsspec": {"registry.objects"},
     "huggingface_hub": {"training.encoders"},
     "onnx": {"training.graph"},
-    "onnxruntime": {"student.session"},
+    "onnxruntime": {"student.session", "training.transformer_export"},  # it brings the quantization of graphs
+    "optimum": {"training.transformer_export"},
     "openai": {"teacher.openai"},
     "prometheus_client": {"telemetry"},
     "pydantic": {"config", "keys", "settings", "cli.config"},
@@ -52,7 +53,11 @@ HOMES = {
     "sklearn": {"training"},
     "safetensors": {"training.encoder_graph"},
     "tokenizers": {"student.tokens"},
+    "starlette": {"page"},
+    "torch": {"training.transformer"},
+    "transformers": {"training.transformer"},
     "typer": {"cli"},
+    "uvicorn": {"page"},
     "yaml": {"settings"},
 }
 

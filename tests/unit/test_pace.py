@@ -125,6 +125,18 @@ def test_the_pace_keeps_to_requests_and_tokens_a_minute() -> None:
     assert pace.room(0, now=1.0) > 0, "what a call did not use is given back"
 
 
+def test_what_a_call_asks_several_times_counts_as_often_against_the_requests_a_minute() -> None:
+    """Samples and a cascade's second teacher are requests of their own; those not made are given back."""
+    pace, now, requests = Pace(most=100, requests_per_minute=60), 0.0, 0
+    while now < 120.0:
+        for _ in range(pace.room(0, now=now)):
+            pace.began(1, requests=6, again=False)
+            pace.ended(failed=False, began=now, now=now, requests_less=1)
+            requests += 5
+        now += 0.25
+    assert 100 <= requests <= 130
+
+
 def test_a_pause_that_the_server_asks_for_holds_everybody() -> None:
     pace = Pace(most=4)
     pace.ended(failed=True, began=0.0, now=0.0, retry_after_seconds=60.0)

@@ -217,6 +217,35 @@ def test_on_kafka_an_answer_is_published_and_overrules_elsewhere(tmp_path: Path)
     assert there.unpublished(0, 9) == []
 
 
+def test_on_kafka_an_answer_is_still_to_be_published_whatever_the_topic_says_of_its_document(tmp_path: Path) -> None:
+    """A worker that starts reads back what it had published itself."""
+    ledger = ViewLedger(tmp_path / "here.db")
+    ledger.owned = frozenset({0})
+    ledger.ingest([query(0)], [], {})
+    end(ledger, 0.4)
+    (teachers,) = ledger.unpublished(0, 9)
+
+    ledger.take([HumanAnswer(query(0).coordinates, "document 0", "ham & eggs", "ham & eggs")])
+    ledger.published([teachers])
+    ledger.ingest([], [teachers], {})
+    (first,) = ledger.unpublished(0, 9)
+    assert first.label.label == "ham & eggs"
+
+    ledger.published([first])
+    assert ledger.unpublished(0, 9) == []
+    ledger.take([HumanAnswer(query(0).coordinates, "document 0", "spam", "spam")])
+    ledger.ingest([], [teachers, first], {})
+    (second,) = ledger.unpublished(0, 9)
+    assert second.label.label == "spam"
+    ledger.ingest([], [first, second], {})
+    assert ledger.unpublished(0, 9) == []
+
+
+def test_an_export_without_a_label_set_says_how_to_name_one(state: Path) -> None:
+    done = call("labels", "export", "--state", str(state))
+    assert "--set 'teacher.labels=[a, b]'" in str(done.exception)
+
+
 def test_where_people_are_the_teacher_a_worker_says_how_to_ask_them(state: Path) -> None:
     got = call("teach", "--once", "--teacher", "human", "--labels", "spam,eggs", "--state", str(state))
     assert isinstance(got.exception, ConfigError)

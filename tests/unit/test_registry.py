@@ -328,3 +328,18 @@ def test_kill_9_at_random_moments_leaves_a_whole_registry(tmp_path: Path) -> Non
     assert interrupted
     DirectoryRegistry(root).publish(FILES, describe())
     assert not any(root.joinpath("staging").glob("*"))
+
+
+def test_versions_that_were_passed_over_do_not_wait_for_promotion(tmp_path: Path) -> None:
+    empty = DirectoryRegistry(tmp_path / "empty", on_warning=pytest.fail)
+    empty.pass_over()
+    assert not (tmp_path / "empty").exists()
+    case = Case(tmp_path)
+    best, loser = (case.registry.publish(FILES, describe()).version for _ in range(2))
+    case.registry.promote(best)
+    assert case.registry.unpromoted() == loser
+    case.registry.pass_over()
+    assert case.registry.unpromoted() is None
+    assert case.registry.current() == best
+    later = case.registry.publish(FILES, describe()).version
+    assert case.registry.unpromoted() == later

@@ -306,3 +306,21 @@ def test_every_key_can_be_set_from_the_environment(monkeypatch: pytest.MonkeyPat
         found = str(exc)
 
     assert found.startswith(variable(key))
+
+
+@pytest.mark.parametrize(
+    "servers", ["", "a:b:c", "localhost:", "localhost:http", "kafka://localhost:9092", "a:9092,,b:9092", "[::1]:x"]
+)
+def test_what_is_no_brokers_address_is_refused_with_the_form(servers: str) -> None:
+    assert "write host:port" in refused(overrides={"kafka.bootstrap.servers": servers})
+
+
+@pytest.mark.parametrize("servers", ["localhost", "a:9092, b.example:9093", "::1", "[::1]:9092", "127.0.0.1:9092"])
+def test_every_form_of_a_brokers_address_is_taken(servers: str) -> None:
+    assert settings.load(overrides={"kafka.bootstrap.servers": servers}).kafka.bootstrap.servers == servers
+
+
+@pytest.mark.parametrize("key", ["predictions", "queries", "labels", "dead_letters"])
+def test_a_topic_has_one_purpose(key: str) -> None:
+    message = refused(overrides={f"kafka.{key}": "documents"})
+    assert "the topic documents is named for two purposes" in message

@@ -79,7 +79,9 @@ def test_a_dry_run_says_what_1000_documents_cost(documents: Path, monkeypatch: p
     assert several["calls"] == 10.0
     assert several["nanos"] < 0.6 * got["nanos"], "the instructions are paid for once a call"
     lines = dry(documents).stdout.splitlines()
-    assert lines[1] == "teacher asked  50 of 1,000 documents"
+    assert lines[1] == (
+        "teacher asked  50 of 1,000 documents, and up to 100 early while there is no student (budget.advance)"
+    )
     assert lines[-1].startswith("cost           0.0")
     assert not (documents.parent / "askance-state").exists()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import closing
 
 import pytest
 
-from askance.calls import Attempt, Caps, Fault, Limit, Order, TeacherState
+from askance.calls import Attempt, Caps, Charge, Fault, Limit, Order, TeacherState
 from askance.errors import LedgerError, NotUnderWayError, TeacherError
+from askance.ledger import SqliteLedger
 from askance.records import Answer, LabelCounts, Outcome
 from askance.telemetry import Telemetry
 from askance.workers.teach import GRACE_SECONDS, POLL_SECONDS, SETTLE_SECONDS, TeachWorker
@@ -463,6 +465,40 @@ async def test_a_rejected_call_fails_its_queries_at_once_and_is_no_outage() -> N
     assert bench.ledger.counts() == LabelCounts(failed=30)
     assert set(bench.teacher.asked.values()) == {1}
     assert bench.ledger.told == [TeacherState.ASKING]
+
+
+@pytest.mark.asyncio
+async def test_of_a_rejected_call_about_several_documents_only_the_one_to_blame_fails() -> None:
+    sizes = []
+
+    class Strict(ScriptedTeacher):
+        async def ask(self, queries):
+            if query(2).coordinates in [one.coordinates for one in queries]:
+                sizes.append(len(queries))
+                return down(Fault.REJECTED)
+            return await super().ask(queries)
+
+    teacher = Strict(documents_per_call=4)
+    bench, _ = clocked(MemoryLedger(query(i) for i in range(8)), teacher)
+    await bench.drained()
+    assert bench.ledger.counts() == LabelCounts(labelled=7, failed=1)
+    assert bench.ledger.labels[query(2).coordinates].outcome is Outcome.FAILED
+    assert sizes == [4, 1], "what was turned away together is asked alone, and alone only once"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("charges", "nanos"), [((Charge("cheap", 1, nanos=3),), 3), (None, 1000), ((), 0)])
+async def test_what_a_call_had_cost_when_the_teacher_gave_up_is_counted(tmp_path, charges, nanos) -> None:
+    """A cascade whose second key is wrong pays the first teacher at every start: the caps must see it."""
+    error = TeacherError("401")
+    error.charges = charges
+    with closing(SqliteLedger(tmp_path / "ledger.db")) as ledger:
+        ledger.commit([query(0)], (), None)
+        bench = Bench(ledger, ScriptedTeacher(lambda _: error))
+        with pytest.raises(TeacherError, match="401"):
+            await bench.drained()
+        assert ledger.counts() == LabelCounts(pending=1)
+        assert sum(row.nanos for row in ledger.spend_report("day")) == nanos
 
 
 @pytest.mark.asyncio

@@ -1,7 +1,7 @@
 """The train worker: when it trains, what it promotes, and that a failing or stopped training harms nothing."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -63,7 +63,10 @@ class World:
     def promote(self, version: str) -> None:
         self.promoted.append(version)
 
-    async def run(self) -> None:
+    def pass_over(self) -> None:
+        self.promoted.append("nothing else")
+
+    async def run(self, augment: Callable[[Manifest], Awaitable[Manifest]] | None = None) -> None:
         schedule = RetrainingSchedule(first_at=10, growth=2.0, every=None, every_seconds=None, labels=0, now=0.0)
         worker = TrainWorker(
             ledger=self,  # type: ignore[arg-type]
@@ -72,6 +75,7 @@ class World:
             schedule=schedule,
             telemetry=self.telemetry,
             clock=lambda: 0.0,
+            augment=augment,
         )
         await asyncio.wait_for(worker.run(stop=self.stop, drain=self.drain), 10)
 
@@ -86,6 +90,15 @@ def test_it_trains_by_the_schedule_promotes_what_earned_it_and_ends_with_a_last_
     assert world.promoted == ["v10", "v39"]
     assert world.telemetry.value("askance_trainings_total", outcome="promoted") == 2
     assert world.telemetry.value("askance_trainings_total", outcome="kept") == 1
+
+
+def test_what_augmentation_makes_better_is_promoted_and_its_other_versions_never() -> None:
+    async def augment(version: Manifest) -> Manifest:
+        return manifest(f"{version.version}-better", promoted=True, labels=version.trained_on)
+
+    world = World([10], on_train=lambda labels: manifest("v1", promoted=False, labels=labels))
+    asyncio.run(world.run(augment))
+    assert world.promoted == ["v1-better", "nothing else"]
 
 
 def test_labels_that_came_while_training_are_not_trained_on_twice() -> None:

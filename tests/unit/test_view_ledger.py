@@ -7,7 +7,7 @@ import pytest
 
 from askance.calls import Call, Caps, Limit, Order, Settlement, Spend
 from askance.ledger.view import ViewLedger
-from askance.records import Answer, Coordinates, Label, LabelCounts, Outcome, Query, Settled
+from askance.records import Answer, Coordinates, Label, LabelCounts, Outcome, Position, Query, Settled, Tally
 
 
 def query(offset: int, partition: int = 0) -> Query:
@@ -42,6 +42,21 @@ def test_a_label_needs_no_query_before_it(ledger: ViewLedger) -> None:
     assert ledger.counts() == LabelCounts(pending=1, labelled=1)
     assert [row.coordinates.offset for row in ledger.labelled()] == [1]
     assert ledger.offsets() == {("labels", 0): 1, ("queries", 0): 2}
+
+
+def counted(first: int, end: int, partition: int = 0) -> Position:
+    tally = Tally(first, "v1", end - first, 0, 0.5 * (end - first), (end - first,), {"a": end - first})
+    return Position("t", partition, end, end - first, 1, 0, tallies=(tally,))
+
+
+def test_documents_are_counted_once_however_often_they_are_delivered(ledger: ViewLedger) -> None:
+    ledger.ingest([], [], {("tallies", 0): 3}, [counted(0, 100), counted(100, 150), counted(0, 40, partition=1)])
+    ledger.ingest([], [], {("tallies", 0): 5}, [counted(100, 150), counted(100, 200)])
+    ledger.ingest([], [], {("tallies", 0): 6}, [counted(200, 260)])
+    found = {(tally.partition, tally.documents, tally.confidences) for tally in ledger.tallies()}
+    # 150 to 200 were cut otherwise the second time: they are in no count rather than in two.
+    assert found == {(0, 210, 105.0), (1, 40, 20.0)}
+    assert ledger.offsets() == {("t", 0): 260, ("t", 1): 40, ("tallies", 0): 6}
 
 
 def test_any_order_and_any_repetition_come_to_the_same(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def _run(
 ) -> None:
     params = context.params
     config = settings.load(params["config"], overrides_of(params), flags=flags_of(context))
-    Progress(quiet=False).take_over_logging()
+    Progress(quiet=False, as_json=config.logs == "json").take_over_logging()
     batches = asyncio.run(_work(config, work))
     if params["json"]:
         typer.echo(msgspec.json.encode([batch for batch, _ in batches]).decode())
@@ -76,7 +76,7 @@ async def _work(
     labels = teaching.labels(config)
     # Two at once would each send what the other has reserved.
     with assembly.exclusive(config, "batch"), assembly.ledger(config, "teach") as ledger:
-        teacher = teaching.make_batches(config, labels, teaching.examples_of(config, ledger))
+        teacher = teaching.make_batches(config, labels, teaching.examples_of(config, labels, ledger))
         try:
             return await work(teaching.batch_worker(config, teacher, labels, ledger))
         finally:

@@ -10,7 +10,7 @@ import typer
 
 from askance import app, assembly
 from askance.cli.run import Progress
-from askance.config import BudgetConfig, Config, SinkConfig, SourceConfig, TeacherConfig
+from askance.config import BudgetConfig, Config, PageConfig, SinkConfig, SourceConfig, TeacherConfig
 from askance.demo import corpus, summary
 from askance.errors import UsageError
 from askance.report import render
@@ -28,7 +28,7 @@ ABOUT = (
 )
 
 
-def demo() -> None:
+def demo(*, page: bool) -> None:
     """Stream the corpus, close the loop, and say how well it did; exits with 1 when the loop did not close."""
     if importlib.util.find_spec("sklearn") is None:
         msg = "the demo trains students, which needs scikit-learn; run: pip install 'askance[train]'"
@@ -43,6 +43,7 @@ def demo() -> None:
         sink=SinkConfig(path=str(FOLDER / "predictions.jsonl")),
         budget=BudgetConfig(share=SHARE),
         teacher=TeacherConfig(kind="replay", model="demo", labels=tuple(sorted(built.counts)), latency_ms=LATENCY_MS),
+        page=PageConfig(enabled=page and _can_show(), port=0),
     )
     progress = Progress(quiet=False)
     progress.take_over_logging()
@@ -58,12 +59,18 @@ def demo() -> None:
         last=assembly.load(registry, fit[-1]) if fit else None,
         seconds=run.seconds,
     )
-    page = render(summary.report(result, judged, versions, budget_share=SHARE, about=ABOUT))
-    REPORT.write_text(page, encoding="utf-8")
+    written = render(summary.report(result, judged, versions, budget_share=SHARE, about=ABOUT))
+    REPORT.write_text(written, encoding="utf-8")
     typer.echo("\n".join(result.lines()))
     typer.echo(f"report         {REPORT}")
+    if config.page.enabled:
+        typer.echo(f"page           askance page --state {config.state} shows it again")
     if run.failures or not result.closed:
         raise typer.Exit(1)
+
+
+def _can_show() -> bool:
+    return all(importlib.util.find_spec(library) for library in ("starlette", "uvicorn"))
 
 
 def _start_anew() -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
-from askance import assembly, settings
+from askance import settings
+from askance.api import run_window
 from askance.errors import UsageError
-from askance.rules.estimate import estimate_window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,30 +49,14 @@ def window(
     gold: Path | None,
     gold_field: str,
 ) -> WindowEstimate:
-    """The estimates; a window takes in every block of offsets that begins inside it."""
+    """The estimates of a run."""
     overrides = {} if state is None else {"state": state}
     loaded = settings.load(config, overrides, flags={"state": "--state"})
     if not loaded.state.is_dir():
         msg = f"{loaded.state}: there is no such folder; name the one of the run with --state"
         raise UsageError(msg)
-    registry = assembly.registry(loaded)
-    manifests = registry.versions()
-    if version == "live":
-        version = registry.current()
-    if version is not None and version not in {manifest.version for manifest in manifests}:
-        registry.manifest(version)
-    with assembly.ledger(loaded, "classify") as ledger:
-        block = ledger.block
-        first, last = since // block * block, None if until is None else until // block * block
-        tallies = [
-            tally
-            for tally in ledger.tallies()
-            if tally.first_offset >= first and (last is None or tally.first_offset < last)
-        ]
-        judged = [row for row in ledger.judged(since=first) if last is None or row.coordinates.offset < last]
-    labels = manifests[-1].labels if manifests else ()
     known = _gold(gold, loaded.source.id_field, gold_field) if gold is not None else None
-    return estimate_window(tallies, judged, labels, version=version, gold=known)
+    return run_window(loaded, version=version, since=since, until=until, gold=known)
 
 
 def lines(found: WindowEstimate) -> list[str]:

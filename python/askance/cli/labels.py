@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from askance import assembly, settings, teaching
-from askance.errors import UsageError
+from askance.errors import ConfigError, UsageError
 from askance.records import Taken
 from askance.rules import labelstudio
 
@@ -105,6 +105,9 @@ def _answers(path: Path, labels: frozenset[str], *, abstains: bool) -> tuple[lis
 def _settings(config: Path | None, state: Path | None, assignments: list[str]) -> Config:
     overrides: dict[str, object] = {} if state is None else {"state": state}
     loaded = settings.load(config, overrides | settings.assigned(assignments), flags=settings.assigning(assignments))
+    if loaded.teacher.labels is None and loaded.teacher.labels_from_field is None:
+        msg = "the label set is unknown; name it in askance.yaml (teacher.labels) or with --set 'teacher.labels=[a, b]'"
+        raise ConfigError(msg)
     if not assembly.ledger_path(loaded, "teach").exists():
         msg = f"there is no ledger in {loaded.state}, so there are no questions; name another folder with --state"
         raise UsageError(msg)

@@ -29,7 +29,6 @@ app = typer.Typer(
     cls=_Root,
     help="A streaming text classifier that teaches itself from an LLM, and asks it only where that is worth it.",
     epilog="Start here: `askance demo`; or `askance init`, name teacher and labels in askance.yaml, `askance run`.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -84,8 +83,11 @@ def init(
 
 
 @app.command(epilog="Example: askance demo")
-def demo() -> None:
+def demo(
+    *,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Show it on a live page too.")] = True,
+) -> None:
     """The whole loop on real text, in under two minutes."""
     from askance.cli.demo import demo
 
-    demo()
+    demo(page=page)

@@ -48,11 +48,12 @@ def show_version(config: Path | None, state: Path | None, version: str | None, *
             ("folder", str(path)),
             ("created", manifest.created_at),
             ("student", f"{manifest.student}, {_reads(manifest)}"),
-            ("labels", f"{len(manifest.labels)}: {', '.join(manifest.labels)}"),
+            ("labels", f"set {manifest.label_set}, {len(manifest.labels)}: {', '.join(manifest.labels)}"),
             ("trained on", f"{manifest.trained_on:,} labels; {manifest.held_out:,} held out"),
             ("agreement", _estimate(manifest.agreement)),
             ("verdict", f"{'promoted' if manifest.verdict.promoted else 'not promoted'}: {manifest.verdict.why}"),
             ("parent", manifest.parent or "none"),
+            *([("started from", manifest.started_from)] if manifest.started_from else []),
             ("temperature", f"{manifest.temperature:.3f}"),
             ("parity error", f"{manifest.parity_error:.1e}"),
             ("trained from", manifest.training_digest),
@@ -102,8 +103,9 @@ def _rows(versions: list[Manifest], live: str | None) -> list[tuple[str, ...]]:
 def _reads(manifest: Manifest) -> str:
     if manifest.features == "hashed":
         return f"2^{manifest.featurizer.bits} buckets, n-grams up to {manifest.featurizer.ngram_max} words"
-    encoder = f"vectors of {manifest.encoder.name}, " if manifest.encoder else ""
-    return f"{encoder}{manifest.max_tokens} tokens at most"
+    source = f"vectors of {manifest.encoder.name}" if manifest.encoder else f"from {manifest.base}"
+    exact = "" if manifest.exact_replay else ", a replay is not exact"
+    return f"{source}, {manifest.max_tokens} tokens at most{', 8 bits' if manifest.int8 else ''}{exact}"
 
 
 def _estimate(estimate: Estimate | None) -> str:

@@ -62,7 +62,12 @@ MRaru = Annotated[
 ]
 Measure = Annotated[
     str | None,
-    Option("--measure", metavar="NAME", help="entropy, margin or least_confidence.", rich_help_panel=_GATE),
+    Option(
+        "--measure",
+        metavar="NAME",
+        help="entropy, margin, least_confidence, random, vote_entropy or consensus_kl.",
+        rich_help_panel=_GATE,
+    ),
 ]
 Seed = Annotated[int | None, Option("--seed", metavar="N", help="Keys every draw.", rich_help_panel=_GATE)]
 
@@ -115,6 +120,15 @@ ReplayField = Annotated[
     str | None, Option("--replay-field", metavar="NAME", help="Field with the label.", rich_help_panel=_TEACHER)
 ]
 
+Augment = Annotated[
+    bool | None,
+    Option(
+        "--augment/--no-augment",
+        help="Have the teacher write documents for the weakest classes (PGKD-style).",
+        rich_help_panel=_TEACHER,
+    ),
+]
+
 BootstrapServers = Annotated[
     str | None,
     Option(
@@ -145,6 +159,10 @@ ConfigFile = Annotated[
 Assignments = Annotated[
     list[str] | None,
     Option("--set", metavar="KEY=VALUE", help="Any other setting: --set train.first_at=40.", rich_help_panel=_RUN),
+]
+Page = Annotated[
+    bool | None,
+    Option("--page/--no-page", help="Show the run on a live page; page.port says where.", rich_help_panel=_RUN),
 ]
 Once = Annotated[bool, Option("--once", help="Stop when nothing is left to do.", rich_help_panel=_RUN)]
 Quiet = Annotated[bool, Option("--quiet", "-q", help="No progress, warnings only.", rich_help_panel=_RUN)]

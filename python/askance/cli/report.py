@@ -8,15 +8,11 @@ import typer
 
 from askance import assembly, settings
 from askance.errors import UsageError
-from askance.report import RunReport, VersionRow, Window, render
-from askance.rules.estimate import estimate_window
+from askance.report import render
+from askance.rules.overview import run_report
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
-
-    from askance.manifest import Manifest
-    from askance.records import Judged, Tally
 
 
 def write(config: Path | None, state: Path | None, output: Path) -> None:
@@ -27,7 +23,7 @@ def write(config: Path | None, state: Path | None, output: Path) -> None:
         msg = f"{loaded.state}: there is no such folder; name the one of the run with --state"
         raise UsageError(msg)
     registry = assembly.registry(loaded)
-    with assembly.ledger(loaded, "classify") as ledger:
+    with assembly.ledger(loaded, "train") as ledger:
         tallies, judged = ledger.tallies(), ledger.judged()
     page = render(run_report(registry.versions(), registry.current(), tallies, judged))
     try:
@@ -36,55 +32,3 @@ def write(config: Path | None, state: Path | None, output: Path) -> None:
         msg = f"{output}: cannot be written ({exc.strerror}); choose another file with --output"
         raise UsageError(msg) from exc
     typer.echo(f"{output}: {sum(tally.documents for tally in tallies):,} documents, {len(judged):,} teacher calls")
-
-
-def run_report(
-    manifests: Sequence[Manifest],
-    live: str | None,
-    tallies: Sequence[Tally],
-    judged: Sequence[Judged],
-) -> RunReport:
-    """What the page says of the run; the live version's agreement is the stream's, by its labels."""
-    found = estimate_window(tallies, judged, (), version=live) if live else None
-    starts = sorted({tally.first_offset for tally in tallies})
-    windows = []
-    for place, start in enumerate(starts):
-        end = starts[place + 1] if place + 1 < len(starts) else None
-        documents = sum(tally.documents for tally in tallies if tally.first_offset == start)
-        accepted = sum(
-            row.coordinates.offset >= start and (end is None or row.coordinates.offset < end) for row in judged
-        )
-        windows.append(Window(start=start, documents=documents, accepted=accepted))
-    rows = []
-    for manifest in manifests:
-        mine = [tally for tally in tallies if tally.version == manifest.version]
-        rows.append(
-            VersionRow(
-                version=manifest.version,
-                trained_on=manifest.trained_on,
-                held_out=manifest.held_out,
-                agreement=manifest.agreement,
-                promoted=manifest.verdict.promoted,
-                why=manifest.verdict.why,
-                live_from=min((tally.first_offset for tally in mine), default=None),
-                answered=sum(tally.documents for tally in mine),
-            )
-        )
-    about = ["Made by askance report from the ledger and the registry of the run."]
-    if found is not None and found.documents:
-        share_of = f"{found.answered:.1%} of its queries have a valid label"
-        about.append(
-            f"The live version answered {found.documents:,} documents; {share_of}, the others are taken alike."
-        )
-    return RunReport(
-        title="askance report",
-        about=tuple(about),
-        documents=sum(tally.documents for tally in tallies),
-        teacher_calls=len(judged),
-        seconds=0.0,
-        budget_share=None,  # The state does not say what the run's flags were.
-        accuracy=None,
-        agreement=found.agreement if found else None,
-        windows=tuple(windows),
-        versions=tuple(rows),
-    )

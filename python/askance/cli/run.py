@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def run_workers(context: typer.Context, *workers: str) -> None:
     """Run the workers with the settings of the file, the environment and the command's flags."""
     params = context.params
     config = settings.load(params["config"], overrides_of(params), flags=flags_of(context))
-    progress = Progress(quiet=params["quiet"])
+    progress = Progress(quiet=params["quiet"], as_json=config.logs == "json")
     progress.take_over_logging()
     if config.source.path == "-" and "classify" in workers and sys.stdin.isatty():
         typer.echo("askance: reading documents from the keyboard, one a line; end with Ctrl-D", err=True)
@@ -104,11 +105,15 @@ def labels_of(text: str) -> tuple[str, ...]:
 
 
 class Progress:
-    """A line on stderr about the run: on a terminal one that is written over, elsewhere a new one now and then."""
+    """A line on stderr about the run: on a terminal one that is written over, elsewhere a new one now and then.
 
-    def __init__(self, *, quiet: bool) -> None:
+    With `as_json` every line, of the run and of the log, is a JSON object with the keys `at` and `level`.
+    """
+
+    def __init__(self, *, quiet: bool, as_json: bool = False) -> None:
         self._quiet = quiet
-        self._is_live = sys.stderr.isatty()
+        self._as_json = as_json
+        self._is_live = sys.stderr.isatty() and not as_json
         self._shown = 0
         self._stands = False
 
@@ -122,7 +127,7 @@ class Progress:
             self._echo(snapshot.line(), nl=False)
             self._stands = True
         elif self._shown % _LINES_EVERY == 1:
-            self._echo(snapshot.line())
+            self._echo(_json("info", run=snapshot) if self._as_json else snapshot.line())
 
     def clear(self) -> None:
         """Make room for something else."""
@@ -142,9 +147,17 @@ class Progress:
         class ToStderr(logging.Handler):
             def emit(self, record: logging.LogRecord) -> None:
                 progress.clear()
-                progress._echo(f"askance: {self.format(record)}")
+                said = self.format(record)
+                if progress._as_json:
+                    said = _json(record.levelname.lower(), logger=record.name, message=said)
+                progress._echo(said if progress._as_json else f"askance: {said}")
 
         logger = logging.getLogger("askance")
         logger.handlers = [ToStderr()]
         logger.setLevel(logging.WARNING if self._quiet else logging.INFO)
         logger.propagate = False
+
+
+def _json(level: str, **more: object) -> str:
+    at = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return msgspec.json.encode({"at": at, "level": level, **more}).decode()

@@ -15,11 +15,13 @@ from pydantic import Field, model_validator
 from askance.config.base import Section
 from askance.config.gate import BudgetConfig, ContractConfig, GateConfig
 from askance.config.kafka import KafkaConfig
+from askance.config.page import PageConfig
 from askance.config.stream import MetricsConfig, SinkConfig, SourceConfig
-from askance.config.student import GuardConfig, SelectionConfig, StudentConfig, TrainConfig
+from askance.config.student import AugmentConfig, GuardConfig, SelectionConfig, StudentConfig, TrainConfig
 from askance.config.teacher import PriceConfig, SpendConfig, TeacherConfig
 
 __all__ = [
+    "AugmentConfig",
     "BudgetConfig",
     "Config",
     "ContractConfig",
@@ -27,6 +29,7 @@ __all__ = [
     "GuardConfig",
     "KafkaConfig",
     "MetricsConfig",
+    "PageConfig",
     "PriceConfig",
     "Section",
     "SelectionConfig",
@@ -55,6 +58,8 @@ class Config(Section):
     """Documents scored together at most."""
     linger_ms: Annotated[float, Field(ge=0.0)] = 20.0
     """How long a batch waits for its first document."""
+    logs: Literal["text", "json"] = "text"
+    """How the workers log, on standard error: lines for people, or a JSON object a line."""
     source: SourceConfig = SourceConfig()
     sink: SinkConfig = SinkConfig()
     student: StudentConfig = StudentConfig()
@@ -67,6 +72,7 @@ class Config(Section):
     guard: GuardConfig = GuardConfig()
     kafka: KafkaConfig = KafkaConfig()
     metrics: MetricsConfig = MetricsConfig()
+    page: PageConfig = PageConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -77,6 +83,9 @@ class Config(Section):
             )
             raise ValueError(msg)
         _check_acquisition(self)
+        if self.train.augment.enabled and (self.teacher.kind != "openai" or self.kafka.bootstrap.servers is not None):
+            msg = "train.augment.enabled needs a teacher that can write, teacher.kind openai, and a local run: drop it"
+            raise ValueError(msg)
         _check_registry(self.registry)
         if self.student.features == "encoder" and self.student.encoder.model is None:
             msg = "student.features is encoder, and student.encoder.model names none: name a folder or a hub's model"

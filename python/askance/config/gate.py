@@ -46,7 +46,8 @@ class BudgetConfig(Section):
     class_targets: dict[str, Share] = Field(default_factory=dict)
     """Label to the least part of the queries whose predicted label it is, for classes that are rare and matter."""
     max_pending: Annotated[int, Field(ge=1)] = 10_000
-    """The gate closes (propensity 0, recorded as such) while this many queries wait for the teacher."""
+    """The gate closes (propensity 0, recorded as such) while this many queries wait for the teacher. On Kafka an
+    `askance classify` by itself knows neither that number nor how the teacher is: queries wait on their topic."""
 
 
 class ContractConfig(Section):

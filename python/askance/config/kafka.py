@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from ipaddress import AddressValueError, IPv6Address
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from askance.config.base import Positive, Section
 
 
+def _addresses(servers: str | None) -> str | None:
+    for address in () if servers is None else servers.split(","):
+        if not _is_address(address.strip()):
+            msg = f"{address!r} is no broker's address; write host:port, several with commas between"
+            raise ValueError(msg)
+    return servers
+
+
+def _is_address(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except AddressValueError:
+        host, _, port = text.rpartition(":") if ":" in text.rpartition("]")[2] else (text, ":", "9092")
+        return bool(host.strip("[]")) and not set(host) & set("/ ") and port.isascii() and port.isdecimal()
+    return True
+
+
 class _Bootstrap(Section):
-    servers: str | None = None
+    servers: Annotated[str | None, AfterValidator(_addresses)] = None
     """`host:port,host:port`; set, the workers run on Kafka instead of files."""
 
 
@@ -109,9 +127,22 @@ class KafkaConfig(Section):
     """Where accepted documents go."""
     labels: str = "askance.labels"
     """Where the teacher's labels go."""
+    tallies: str = "askance.tallies"
+    """Where `classify` writes what it counted of all its documents: a few numbers a batch and partition, which the
+    estimates, the guard and the contract rest on."""
     dead_letters: str = "askance.dead-letters"
     """Where records that could not be processed go."""
     delivery: Literal["at_least_once", "exactly_once"] = "exactly_once"
     """`exactly_once`: outputs and offsets are one transaction; read the outputs with `read_committed`."""
     stall_seconds: Positive = 60.0
     """A consumer that has lag and has got nothing for so long is rebuilt."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> KafkaConfig:
+        """A worker that reads what it writes would never end."""
+        topics = [*self.documents, self.predictions, self.queries, self.labels, self.dead_letters]
+        for topic in topics:
+            if topics.count(topic) > 1:
+                msg = f"the topic {topic} is named for two purposes; documents, predictions, queries, labels and "
+                raise ValueError(msg + "dead_letters each need their own")
+        return self

@@ -18,16 +18,43 @@ class EncoderConfig(Section):
     """Documents are cut to so many tokens."""
 
 
+class TransformerConfig(Section):
+    """How `student.kind: transformer` is fine-tuned."""
+
+    model: str = "distilbert-base-uncased"
+    """Any sequence classifier of Hugging Face with a fast tokenizer: a local folder, or a name on the hub."""
+    max_tokens: Annotated[int, Field(ge=8, le=8192)] = 128
+    """Documents are cut to so many tokens."""
+    start: Literal["scratch", "champion"] = "champion"
+    """Fine-tune the model as it comes, or go on from the live version, which then keeps its weights (as large again as
+    its graph). Labels that are new begin as drawn; ones that were renamed go on."""
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 10
+    """Passes over the labels at most."""
+    patience: Annotated[int, Field(ge=1)] = 2
+    """End when so many passes have not lowered the loss on a fifth of the labels, which is not learnt from."""
+    batch: Annotated[int, Field(ge=1, le=4096)] = 16
+    """Documents a step."""
+    learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 5e-5
+    """The highest; it rises over a tenth of the steps and then falls to 0."""
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Processor cores that a training without a GPU takes from the stream."""
+    int8: bool = False
+    """Serve it with matrices of 8 bits, if the holdout shows that it gives the same answer to 99.5 % of the documents.
+    A document's logits then depend on its neighbours, so a decision cannot be computed again to the bit."""
+
+
 class StudentConfig(Section):
     """The model that answers."""
 
-    kind: Literal["logistic", "svm", "lda", "rf", "gbdt"] = "logistic"
+    kind: Literal["logistic", "svm", "lda", "rf", "gbdt", "transformer"] = "logistic"
     """The student family: multinomial logistic regression, a linear support vector machine, linear discriminant
-    analysis, a random forest, gradient-boosted trees. The last three take a truncated SVD of the hashed features."""
+    analysis, a random forest, gradient-boosted trees, or a transformer that is fine-tuned. `lda`, `rf` and `gbdt` take
+    a truncated SVD of the hashed features."""
     features: Literal["hashed", "encoder"] = "hashed"
     """What the student learns from: hashed word n-grams, or the vectors of a frozen sentence encoder, which knows the
     language from the start but takes far longer a document."""
     encoder: EncoderConfig = EncoderConfig()
+    transformer: TransformerConfig = TransformerConfig()
     bits: Annotated[int, Field(ge=8, le=24)] = 18
     """Features are hashed to 2^bits buckets."""
     ngram_max: Annotated[int, Field(ge=1, le=5)] = 2
@@ -58,6 +85,28 @@ class SelectionConfig(Section):
     """The largest importance weight, before weights are made to average 1."""
     uncertainty: Literal["recorded", "champion"] = "recorded"
     """The student's uncertainty as it was when the document came, or as the live version sees it now."""
+
+
+class AugmentConfig(Section):
+    """PGKD-style: the teacher writes documents for the classes the student is weakest on; local runs, and the teacher
+    `openai`, only."""
+
+    enabled: bool = False
+    """After a training, have documents written, checked by a second call, and train on those that pass."""
+    rounds: Annotated[int, Field(ge=1)] = 3
+    """Rounds after a training at most; each writes, checks, trains and compares on the held-out labels."""
+    patience: Annotated[int, Field(ge=1)] = 1
+    """Rounds without a better version before it is given up; the best version stays."""
+    classes: Annotated[int, Field(ge=1)] = 3
+    """Written for so many classes a round, the weakest by F1 on the held-out labels."""
+    documents: Annotated[int, Field(ge=1)] = 30
+    """Written in a round at most, over all its classes; each costs a second call that checks it."""
+    document_tokens: Annotated[int, Field(ge=8)] = 120
+    """The longest document that is asked for, in tokens: what a call may cost is counted by it."""
+    money: Annotated[float, Field(ge=0.0)] | None = None
+    """What all augmentation with this state may cost, within the caps of `spend`."""
+    calls: Annotated[int, Field(ge=0)] | None = 500
+    """How many calls all augmentation with this state may take, within the caps of `spend`."""
 
 
 class TrainConfig(Section):
@@ -95,6 +144,7 @@ class TrainConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """For whatever in training is random."""
     selection: SelectionConfig = SelectionConfig()
+    augment: AugmentConfig = AugmentConfig()
 
 
 class GuardConfig(Section):
@@ -105,13 +155,15 @@ class GuardConfig(Section):
     on, scores documents with numbers that are none, or answers quite differently than the one before it."""
     tolerance: Share = 0.02
     """Agreement that the live version may lie below what it was promoted on."""
-    jump: Share = 0.5
+    jump: Share = 0.4
     """Largest change of the class shares from one version to the next, in total variation (the part of the documents
-    whose answer would have to change), unless the held-out labels showed the next one to be better."""
+    whose answer would have to change), unless the held-out labels showed the next one to be better. Of sound versions
+    trained on 100, 200, 400 and more labels of three real sets none changed by more than 0.36."""
     documents: Annotated[int, Field(ge=100)] = 4096
     """Class shares are compared between so many documents, for jumps and for drift."""
     drift: Share = 0.1
-    """Change of the class shares or of the uncertainties, in total variation, that makes a drift alarm."""
+    """Change that makes a drift alarm: of the class shares or the uncertainties, in total variation; a fall of the
+    agreement with the teacher; a rise of the share of words that the version's first documents did not have."""
     miss: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.01
     """Probability that a version's stream which does not change ever raises a drift alarm."""
     drift_floor: Share | None = None

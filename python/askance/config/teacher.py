@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from askance.config.base import Positive, Section, Share
+from askance.labelset import renaming
 
 
 def _distinct(labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -48,6 +49,9 @@ class TeacherConfig(Section):
     first: FirstTeacherConfig = FirstTeacherConfig()
     labels: Annotated[tuple[str, ...] | None, AfterValidator(_distinct)] = None
     """The label set."""
+    renamed: dict[str, str] = Field(default_factory=dict)
+    """Former label to what it is called now; several with one name are merged. Labels that were paid for under a former
+    name are learnt from, and counted in every estimate, under the present one."""
     labels_from_field: str | None = None
     """Take the label set from the distinct values of this field of the input (or replay) file instead."""
     task: str = "Classify the document."
@@ -100,6 +104,16 @@ class TeacherConfig(Section):
     """`replay`: the field that holds the label; default: the `teachers` list, or else `label`."""
     latency_ms: Annotated[float, Field(ge=0.0)] = 0.0
     """`replay`: how long an answer takes."""
+
+    @model_validator(mode="after")
+    def _check_renamed(self) -> TeacherConfig:
+        renaming(self.renamed, self.labels)
+        return self
+
+    @property
+    def present_names(self) -> dict[str, str]:
+        """Former label to what it is called now, through all the names in between."""
+        return renaming(self.renamed)
 
 
 class PriceConfig(Section):

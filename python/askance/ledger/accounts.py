@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def spent(connection: sqlite3.Connection, period: str) -> Spend:
-    """What counts against the cap of a period; see `accounts`."""
+    """What counts against the cap of a period; see `accounts`. `run` alone is the newest run."""
+    if period == "run":
+        newest = connection.execute("SELECT max(number) FROM runs").fetchone()[0]
+        period = f"run {newest}"
     row = connection.execute("SELECT calls, tokens, nanos FROM accounts WHERE period = ?", (period,)).fetchone()
     return Spend(*row) if row else Spend()
 
@@ -61,9 +64,10 @@ def charge(connection: sqlite3.Connection, call: int, charges: Iterable[Charge])
     )
 
 
-def adjust(connection: sqlite3.Connection, run: int, day: str, change: Spend) -> None:
-    """Correct the accounts of every period that a call counts in."""
-    _add(connection, [f"run {run}", f"day {day}", "total"], change)
+def adjust(connection: sqlite3.Connection, run: int, day: str, change: Spend, purpose: str = "label") -> None:
+    """Correct the accounts of every period that a call counts in; one that is not for labels has its own, too."""
+    own = [] if purpose == "label" else [purpose]
+    _add(connection, [f"run {run}", f"day {day}", "total", *own], change)
 
 
 def as_reserved(teacher: str, reserved: Spend) -> Charge:

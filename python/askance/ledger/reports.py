@@ -16,19 +16,22 @@ _BY_CALL = (
     " FROM charges JOIN calls ON calls.number = charges.call GROUP BY 1 ORDER BY 1"
 )
 # A call about several documents is divided evenly among them. A document that was asked in several calls was labelled
-# by the last; the part of a call that labelled no document is a row of its own.
+# by the last; the part of a call that labelled no document is a row of its own, as is what the teacher wrote.
 _BY_DOCUMENT = """
 WITH parts AS (
     SELECT labels.query AS query, labels.label AS label, labels.outcome AS outcome, charges.calls AS calls,
         charges.prompt_tokens AS prompt, charges.completion_tokens AS completion, charges.nanos AS nanos,
-        1.0 / calls.documents AS part
+        1.0 / calls.documents AS part, calls.purpose AS purpose
     FROM charges JOIN calls ON calls.number = charges.call JOIN labels ON labels.call = calls.number
     UNION ALL
     SELECT NULL, NULL, NULL, charges.calls, charges.prompt_tokens, charges.completion_tokens, charges.nanos,
-        1.0 - (SELECT count(*) FROM labels WHERE labels.call = calls.number) * 1.0 / calls.documents
+        1.0 - (SELECT count(*) FROM labels WHERE labels.call = calls.number) * 1.0 / calls.documents,
+        calls.purpose
     FROM charges JOIN calls ON calls.number = charges.call
 )
-SELECT CASE WHEN query IS NULL THEN '(asked again)' ELSE {key} END, sum(parts.calls * part), count(query),
+SELECT CASE WHEN query IS NOT NULL THEN {key} WHEN purpose = 'label' THEN '(asked again)'
+        ELSE '(' || purpose || ')' END,
+    sum(parts.calls * part), count(query),
     sum(prompt * part), sum(completion * part), sum(nanos * part)
 FROM parts LEFT JOIN queries ON queries.number = query
 WHERE part > 1e-9 GROUP BY 1 ORDER BY 6 DESC, 1

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
-    from askance.calls import Order, Settlement
+    from askance.calls import Limit, Order, Settlement
     from askance.ledger.reuse import Row
     from askance.records import Label
 
@@ -49,9 +49,8 @@ def reserve(
 
     `condition` is SQL (" AND …") that narrows what may be taken. What need not be paid for, the `sieve` takes out.
     """
-    day = datetime.fromtimestamp(order.now, UTC).date().isoformat()
-    periods = (("run", f"run {order.run}", order.caps.run), ("day", f"day {day}", order.caps.day))
-    purse = Purse(connection, [*periods, ("total", "total", order.caps.total)])
+    day = day_of(order.now)
+    purse = Purse(connection, periods_of(order))
     calls: list[Call] = []
     taken: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])
     capped: str | None = None
@@ -83,6 +82,20 @@ def reserve(
     return Reservation(tuple(calls), waiting, capped, copied)
 
 
+def day_of(now: float) -> str:
+    """The day (UTC) of a Unix time, as periods name it."""
+    return datetime.fromtimestamp(now, UTC).date().isoformat()
+
+
+def periods_of(order: Order) -> list[tuple[str, str, Limit]]:
+    """The periods an order counts against: their name in a setting, their key in `accounts`, their limit."""
+    return [
+        ("run", f"run {order.run}", order.caps.run),
+        ("day", f"day {day_of(order.now)}", order.caps.day),
+        ("total", "total", order.caps.total),
+    ]
+
+
 def settle(connection: sqlite3.Connection, settlement: Settlement, *, strict: bool = True) -> int:
     """Count a call at what it came to, write its labels down and give back what is to be asked again.
 
@@ -90,13 +103,13 @@ def settle(connection: sqlite3.Connection, settlement: Settlement, *, strict: bo
     under way in this call is an error or, if not `strict`, left as it is.
     """
     row = connection.execute(
-        "SELECT run, day, teacher, calls, tokens, nanos FROM calls WHERE number = ? AND status = 'open'",
+        "SELECT run, day, purpose, teacher, calls, tokens, nanos FROM calls WHERE number = ? AND status = 'open'",
         (settlement.call,),
     ).fetchone()
     if row is None:
         msg = f"the call {settlement.call} was not under way, so it cannot be settled"
         raise NotUnderWayError(msg)
-    run, day, teacher, *reserved = row
+    run, day, purpose, teacher, *reserved = row
     charges = settlement.charges
     if charges is None:
         charges = (as_reserved(teacher, Spend(*reserved)),)
@@ -106,7 +119,7 @@ def settle(connection: sqlite3.Connection, settlement: Settlement, *, strict: bo
         (spent.calls, spent.tokens, spent.nanos, settlement.error, settlement.call),
     )
     charge(connection, settlement.call, charges)
-    adjust(connection, run, day, spent - Spend(*reserved))
+    adjust(connection, run, day, spent - Spend(*reserved), purpose)
     copied = 0
     for label in settlement.labels:
         ended = write_label(connection, label, settlement.call, audit_share=settlement.audit_share)
@@ -153,7 +166,13 @@ def write_label(
         'SELECT number, status, call FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?', label.coordinates
     ).fetchone()
     if published and label.teacher == HUMAN and row is not None and row[1] not in ("asked", "pending"):
-        (text,) = connection.execute("SELECT text FROM queries WHERE number = ?", row[:1]).fetchone()
+        text, teacher, is_published = connection.execute(
+            "SELECT text, teacher, published FROM queries JOIN labels ON query = queries.number"
+            " WHERE queries.number = ?",
+            row[:1],
+        ).fetchone()
+        if teacher == HUMAN and not is_published:
+            return None  # what people said here is newer: it is still to be published
         take(connection, HumanAnswer(label.coordinates, text, label.answer.raw or "", label.label))
         return None
     if row is None or row[1] not in ("asked", "pending") or (not published and row[1:] != ("asked", call)):
@@ -223,14 +242,7 @@ def abandon(connection: sqlite3.Connection) -> int:
 
     A batch outlives the process that made it: its calls stay open.
     """
-    for number, teacher, *reserved in connection.execute(
-        "SELECT number, teacher, calls, tokens, nanos FROM calls WHERE status = 'open' AND batch IS NULL"
-    ).fetchall():
-        charge(connection, number, (as_reserved(teacher, Spend(*reserved)),))
-    connection.execute(
-        "UPDATE calls SET status = 'lost', error = 'the process died while asking'"
-        " WHERE status = 'open' AND batch IS NULL"
-    )
+    lose_calls(connection, "label")
     connection.execute("UPDATE audits SET status = 'lost' WHERE status = 'asked'")
     orphans = connection.execute(
         "SELECT queries.number, call FROM queries JOIN calls ON calls.number = call"
@@ -246,6 +258,21 @@ def abandon(connection: sqlite3.Connection) -> int:
     for query, _ in orphans:
         end_twins(connection, query, 0.0)
     return len(orphans)
+
+
+def lose_calls(connection: sqlite3.Connection, purpose: str) -> None:
+    """Of a purpose, whose one worker is known to be dead: they count at their worst for ever."""
+    for number, teacher, *reserved in connection.execute(
+        "SELECT number, teacher, calls, tokens, nanos FROM calls WHERE status = 'open' AND purpose = ?"
+        " AND batch IS NULL",
+        (purpose,),
+    ).fetchall():
+        charge(connection, number, (as_reserved(teacher, Spend(*reserved)),))
+    connection.execute(
+        "UPDATE calls SET status = 'lost', error = 'the process died while asking'"
+        " WHERE status = 'open' AND purpose = ? AND batch IS NULL",
+        (purpose,),
+    )
 
 
 def _candidates(connection: sqlite3.Connection, order: Order, condition: str, sieve: Sieve) -> tuple[list[Row], int]:

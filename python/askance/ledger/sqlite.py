@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING
 
 from askance.calls import Reservation, TeacherState
 from askance.errors import LedgerError
-from askance.ledger import accounts, batches, people, reports, spending
+from askance.ledger import accounts, batches, generated, people, reports, spending
+from askance.ledger.names import Names
 from askance.ledger.queries import add_queries, count_awaited, due_answers, stand
 from askance.ledger.reuse import Sieve
 from askance.ledger.schema import connect, transaction
-from askance.ledger.tallies import BLOCK, add_tallies, read_tallies
+from askance.ledger.tallies import BLOCK, advance, read_tallies
 from askance.records import Coordinates, Judged, LabelCounts, Labelled, Outcome, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from askance.calls import Audit, Batch, BatchStatus, Call, Order, Settlement, Spend, SpendRow
+    from askance.augmentation import Generated
+    from askance.calls import Audit, Batch, BatchStatus, Call, Limit, Order, Settlement, Spend, SpendRow
     from askance.records import HumanAnswer, Label, Position, Query, Question, Taken, Tally
 
 
@@ -36,8 +38,10 @@ class SqliteLedger:
 
     block = BLOCK
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, renamed: Mapping[str, str] | None = None) -> None:
+        """`renamed` is what former labels are called now: whatever is read has the present names. The rows stay."""
         self._path = path
+        self._named = Names(renamed or {})
         self._connection = connect(path)
         self._lock = threading.Lock()
         self._sieve = Sieve()
@@ -76,25 +80,7 @@ class SqliteLedger:
         with self._writing() as connection:
             add_queries(connection, queries)
             stand(connection, standings)
-            connection.executemany(
-                "INSERT INTO progress VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET"
-                " next_offset = excluded.next_offset, documents = documents + excluded.documents,"
-                " accepted = accepted + excluded.accepted, dead_letters = dead_letters + excluded.dead_letters,"
-                " bookmark = excluded.bookmark",
-                [
-                    (
-                        position.topic,
-                        position.partition,
-                        position.next_offset,
-                        position.documents,
-                        position.accepted,
-                        position.dead_letters,
-                        bookmark,
-                    )
-                    for position in positions
-                ],
-            )
-            add_tallies(connection, positions)
+            advance(connection, positions, bookmark)
 
     def due_answers(self, now: float, limit: int) -> list[tuple[Query, Label | None]]:
         """Of queries that a contract waits for: those that have ended, and held ones whose deadline (Unix) is past."""
@@ -109,20 +95,38 @@ class SqliteLedger:
     def tallies(self, *, shadow: bool = False) -> list[Tally]:
         """What was counted of all documents, by block of offsets and version; or of those scored by a shadow."""
         with self._reading() as connection:
-            return read_tallies(connection, shadow=shadow)
+            return self._named.tallies(read_tallies(connection, shadow=shadow))
 
-    def judged(self, *, since: int = 0, newest: int | None = None) -> list[Judged]:
-        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first."""
+    def judged(
+        self, *, since: int = 0, newest: int | None = None, versions: Sequence[str] | None = None
+    ) -> list[Judged]:
+        """Every query from offset `since` on, or only the `newest` so many, with how it ended, oldest first.
+
+        With `versions` only those that one of them has answered, or scored as a shadow.
+        """
+        these = ", ".join("?" * len(versions or ()))
+        chosen = "" if versions is None else f" AND (queries.version IN ({these}) OR shadow_version IN ({these}))"
         with self._reading() as connection:
             rows = connection.execute(
-                'SELECT topic, partition, "offset", document_id, predicted, version, propensity, queries.confidence,'
+                'SELECT topic, partition, "offset", document_id, predicted, version, propensity, queries.confidence,'  # noqa: S608 - marks only
                 " status, label, labels.likeness, threshold, shadow_version, shadow_predicted, shadow_confidence"
                 " FROM queries LEFT JOIN labels ON labels.query = queries.number"
-                ' WHERE "offset" >= ? ORDER BY queries.number DESC LIMIT ?',
-                (since, -1 if newest is None else newest),
+                f' WHERE "offset" >= ?{chosen} ORDER BY queries.number DESC LIMIT ?',
+                (since, *(versions or ()), *(versions or ()), -1 if newest is None else newest),
             ).fetchall()
         rows.reverse()
-        return [Judged(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
+        return self._named.judged(
+            Judged(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows
+        )
+
+    def texts(self, topic: str, partition: int, offsets: range) -> dict[int, str]:
+        """Of the queries with these offsets the texts, by offset."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                'SELECT "offset", text FROM queries WHERE topic = ? AND partition = ? AND "offset" BETWEEN ? AND ?',
+                (topic, partition, offsets.start, offsets.stop - 1),
+            )
+            return dict(rows.fetchall())
 
     def progress(self) -> dict[tuple[str, int], Progress]:
         """By (topic, partition): how far the stream is done."""
@@ -137,6 +141,12 @@ class SqliteLedger:
         with self._writing() as connection:
             number: int = connection.execute("INSERT INTO runs DEFAULT VALUES RETURNING number").fetchone()[0]
             return number
+
+    def latest_run(self) -> int:
+        """The number of the run that began last; a new one where there is none."""
+        with self._reading() as connection:
+            number = connection.execute("SELECT max(number) FROM runs").fetchone()[0]
+        return self.begin_run() if number is None else int(number)
 
     def reserve(self, order: Order, worst: Callable[[Sequence[Query]], Spend]) -> Reservation:
         """Take pending queries, oldest first, in calls counted at their worst, before anyone asks.
@@ -199,7 +209,7 @@ class SqliteLedger:
             batches.update(connection, number, status, identifier, error)
 
     def spent(self, period: str = "total") -> Spend:
-        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`."""
+        """What counts against the caps in a period: `total`, `day 2026-11-22`, `run 7`, or `run` for the newest."""
         with self._reading() as connection:
             return accounts.spent(connection, period)
 
@@ -211,12 +221,12 @@ class SqliteLedger:
     def audits(self) -> list[Audit]:
         """Every label that was asked for again, with both answers."""
         with self._reading() as connection:
-            return reports.audits(connection)
+            return self._named.audits(reports.audits(connection))
 
     def evidence(self, teacher: str) -> list[Audit]:
         """Every answer of a cascade's first teacher that the second was asked for too."""
         with self._reading() as connection:
-            return reports.evidence(connection, teacher)
+            return self._named.audits(reports.evidence(connection, teacher))
 
     def questions(self, *, below: float | None, limit: int) -> list[Question]:
         """Queries that people may answer: without a label or, with `below`, with one that is less sure."""
@@ -248,6 +258,46 @@ class SqliteLedger:
             row = connection.execute("SELECT state FROM teacher_state WHERE until > ?", (now,)).fetchone()
             return TeacherState(row[0]) if row else TeacherState.ASKING
 
+    def begin_call(self, order: Order, worst: Spend, limit: Limit, documents: int) -> tuple[int | None, str | None]:
+        """Reserve one call for the augmentation; its number, or which cap forbids it."""
+        with self._writing() as connection:
+            return generated.begin_call(connection, order, worst, limit, documents)
+
+    def keep_generated(
+        self, settlement: Settlement, texts: Sequence[str], *, wanted: str, round_: int, teacher: str
+    ) -> list[Generated]:
+        """Settle a call that wrote documents, and store those that are new, in one transaction."""
+        with self._writing() as connection:
+            spending.settle(connection, settlement)
+            return generated.keep(connection, settlement.call, texts, wanted=wanted, round_=round_, teacher=teacher)
+
+    def check_generated(self, settlement: Settlement, number: int, label: str | None, confidence: float | None) -> None:
+        """Settle a call that labelled a generated document, and write down what it said, in one transaction."""
+        with self._writing() as connection:
+            spending.settle(connection, settlement)
+            generated.check(connection, settlement.call, number, label, confidence)
+
+    def lose_augmentation(self) -> None:
+        """Give up what a process that died left behind: its calls count at their worst, its round for nothing."""
+        with self._writing() as connection:
+            spending.lose_calls(connection, generated.PURPOSE)
+            generated.end_rounds(connection, None)
+
+    def end_rounds(self, best: int) -> None:
+        """Keep what rounds up to the best one confirmed; what later ones wrote is never trained on again."""
+        with self._writing() as connection:
+            generated.end_rounds(connection, best)
+
+    def generated(self) -> list[Generated]:
+        """What the teacher wrote, oldest first."""
+        with self._reading() as connection:
+            return self._named.generated(generated.read(connection))
+
+    def last_round(self) -> int:
+        """The last augmentation round that wrote anything, 0 before the first."""
+        with self._reading() as connection:
+            return generated.last_round(connection)
+
     def counts(self) -> LabelCounts:
         """How many queries stand where."""
         with self._reading() as connection:
@@ -263,4 +313,6 @@ class SqliteLedger:
                 (Outcome.LABELLED, -1 if newest is None else newest),
             ).fetchall()
         rows.reverse()
-        return [Labelled(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows]
+        return self._named.labelled(
+            Labelled(Coordinates(topic, partition, offset), *rest) for topic, partition, offset, *rest in rows
+        )

@@ -1,4 +1,4 @@
-"""What the ledger counts of documents that were not accepted: one row a version and a block of offsets."""
+"""How far each partition is done, and what was counted of its documents: one row a version and a block of offsets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from askance.rules.tally import merged
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from askance.records import Position
 
@@ -23,11 +23,43 @@ _COUNTS = msgspec.json.Decoder(dict[str, int])
 _BINS = msgspec.json.Decoder(tuple[int, ...])
 
 
-def add_tallies(connection: sqlite3.Connection, positions: Iterable[Position]) -> None:
-    """Add what these deliveries counted, inside the transaction that makes them durable."""
+def advance(connection: sqlite3.Connection, positions: Sequence[Position], bookmark: str | None) -> None:
+    """Add what these deliveries counted and move on, inside the transaction that makes them durable."""
+    connection.executemany(
+        "INSERT INTO progress VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (topic, partition) DO UPDATE SET"
+        " next_offset = excluded.next_offset, documents = documents + excluded.documents,"
+        " accepted = accepted + excluded.accepted, dead_letters = dead_letters + excluded.dead_letters,"
+        " bookmark = excluded.bookmark",
+        [
+            (
+                position.topic,
+                position.partition,
+                position.next_offset,
+                position.documents,
+                position.accepted,
+                position.dead_letters,
+                bookmark,
+            )
+            for position in positions
+        ],
+    )
     for position in positions:
         for tally in position.tallies:
             _add(connection, position.topic, position.partition, tally)
+
+
+def count_once(connection: sqlite3.Connection, positions: Iterable[Position]) -> None:
+    """As `advance`, but what begins below a partition's progress was counted before, and is left.
+
+    At least once, a batch that a crash left without its commit is counted again, cut otherwise: then a part of it,
+    less than a batch, is in no count.
+    """
+    for position in positions:
+        row = connection.execute(
+            "SELECT next_offset FROM progress WHERE topic = ? AND partition = ?", (position.topic, position.partition)
+        ).fetchone()
+        if row is None or all(tally.first_offset >= row[0] for tally in position.tallies):
+            advance(connection, [position], None)
 
 
 def _add(connection: sqlite3.Connection, topic: str, partition: int, tally: Tally) -> None:

@@ -1,4 +1,4 @@
-"""The ledger as a view of the queries and labels topics: what Kafka adds to it.
+"""The ledger as a view of the queries, labels and tallies topics: what Kafka adds to it.
 
 Rows and the offsets they were read up to are one transaction, so a restart goes on where the rows end, and a lost file
 is rebuilt by reading the topics again.
@@ -13,13 +13,15 @@ import msgspec
 from askance.ledger import reuse, spending
 from askance.ledger.queries import SETTLED, add_queries, settled_of
 from askance.ledger.sqlite import SqliteLedger
+from askance.ledger.tallies import count_once
+from askance.records import HUMAN
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Mapping, Sequence
 
     from askance.calls import Order, Reservation, Settlement, Spend
-    from askance.records import Query, Settled
+    from askance.records import Position, Query, Settled
 
 
 class ViewLedger(SqliteLedger):
@@ -40,7 +42,11 @@ class ViewLedger(SqliteLedger):
         return {key: progress.next_offset for key, progress in self.progress().items()}
 
     def ingest(
-        self, queries: Sequence[Query], settled: Sequence[Settled], offsets: Mapping[tuple[str, int], int]
+        self,
+        queries: Sequence[Query],
+        settled: Sequence[Settled],
+        offsets: Mapping[tuple[str, int], int],
+        counted: Sequence[Position] = (),
     ) -> None:
         """Store what the topics say and how far they were read, in one transaction; what is known already is left.
 
@@ -51,6 +57,7 @@ class ViewLedger(SqliteLedger):
             for each in settled:
                 spending.write_label(connection, each.label, published=True)
             self._mark_published(connection, settled)
+            count_once(connection, counted)
             connection.executemany(
                 "INSERT INTO progress VALUES (?, ?, ?, 0, 0, 0, NULL)"
                 " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset",
@@ -98,8 +105,13 @@ class ViewLedger(SqliteLedger):
             self._mark_published(connection, settled)
 
     def _mark_published(self, connection: sqlite3.Connection, settled: Sequence[Settled]) -> None:
+        """Not what people have put right since: that overrules what the topic says, and is still to be published."""
         connection.executemany(
             "UPDATE labels SET published = 1 WHERE query ="
-            ' (SELECT number FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?)',
-            [each.query.coordinates for each in settled],
+            ' (SELECT number FROM queries WHERE topic = ? AND partition = ? AND "offset" = ?)'
+            " AND (coalesce(teacher, '') <> ? OR (teacher, label, raw) IS (?, ?, ?))",
+            [
+                (*each.query.coordinates, HUMAN, each.label.teacher, each.label.label, each.label.answer.raw)
+                for each in settled
+            ],
         )

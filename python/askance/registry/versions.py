@@ -167,6 +167,17 @@ class StoredRegistry:
             newest = max(version, (pointer and pointer.newest) or "", key=number_of)
             self._write_pointer(Pointer(version, history[-HISTORY:], newest))
 
+    def pass_over(self) -> None:
+        """No version that there is now waits for its promotion any more; without a champion nothing happens."""
+        names = self._store.names()
+        if not names:
+            return
+        with self._store.changing():
+            pointer = self._read_pointer(self._store.read, last_resort=False)
+            if pointer is not None:
+                newest = max(names[-1], pointer.newest or pointer.version, key=number_of)
+                self._write_pointer(msgspec.structs.replace(pointer, newest=newest))
+
     def directions(self) -> Directions:
         """What else the data plane is told; a file that is missing or damaged tells nothing."""
         return self._read_directions(self._store.recall)

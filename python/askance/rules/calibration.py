@@ -5,12 +5,13 @@ by itself every document is labelled, and the exact test applies; it is made at 
 and so on, and look k spends 2^-(k+1) of what it may miss. A shadow is calibrated by the labels that the live version's
 draws bought: a bet, which may be looked at whenever one likes, on documents that are counted.
 
-Labels that the teacher did not give (invalid, failed, lost, or not yet) are taken to be like the others of their
-propensity, as in `askance.rules.estimate.window`.
+Labels that the teacher did not give (invalid, failed, lost, or a near-duplicate's) are taken to be like the others of
+their propensity, as in `askance.rules.estimate.window`.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING
 
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
 def alone(rows: Sequence[Judged], skipped: int = 0) -> list[Judged]:
     """Of a version's queries those with a label that were made while it might answer nothing by itself.
 
-    The first `skipped` queries made so are left out: they came before its contract broke.
+    Up to the first one that has not ended, so that the labels of a look are the same ones however often they are
+    looked at. The first `skipped` queries made so are left out: they came before its contract broke.
     """
     made = [row for row in rows if row.threshold is None][skipped:]
-    return [row for row in made if row.status == Outcome.LABELLED and row.propensity == 1.0]
+    ended = itertools.takewhile(_has_ended, made)
+    return [row for row in ended if _is_labelled(row) and row.propensity == 1.0]
 
 
 def calibrate_alone(
@@ -64,7 +67,7 @@ def calibrate_shadow(
 
     `documents` were scored by it and drawn at a propensity of at least `audit_share`.
     """
-    labelled = [row for row in rows if row.status == Outcome.LABELLED]
+    labelled = [row for row in rows if _is_labelled(row)]
     if len(labelled) < first:
         return None
     if all(row.propensity == 1.0 for row in labelled):
@@ -85,11 +88,16 @@ def calibrate_shadow(
 def is_broken(rows: Sequence[Judged], calibration: Calibration, *, documents: int, target: float, miss: float) -> bool:
     """Whether the audits since show that the version's own answers break the contract.
 
-    `rows` are all its queries, `documents` all it has scored: what was there at the calibration is left out.
+    `rows` are all its queries, `documents` all it has scored: what was there at the calibration is left out. Audits
+    that are under way count as documents without an error, until they have ended.
     """
-    audited = [row for row in rows if row.threshold == calibration.threshold and _is_sure(row, calibration)]
+    audited = [
+        row
+        for row in rows[calibration.queries :]
+        if row.threshold == calibration.threshold and _has_ended(row) and _confidence(row) >= calibration.threshold
+    ]
     since = documents - calibration.documents
-    labelled = [row for row in audited if row.status == Outcome.LABELLED]
+    labelled = [row for row in audited if _is_labelled(row)]
     if not labelled or since < len(labelled):
         return False
     part = _answered(audited)
@@ -110,10 +118,14 @@ def _confidence(row: Judged) -> float:
     return -1.0 if row.predicted is None or row.confidence is None else row.confidence
 
 
-def _is_sure(row: Judged, calibration: Calibration) -> bool:
-    return _confidence(row) >= calibration.threshold
+def _has_ended(row: Judged) -> bool:
+    return row.status not in ("pending", "asked")
+
+
+def _is_labelled(row: Judged) -> bool:
+    return row.status == Outcome.LABELLED and row.likeness is None
 
 
 def _answered(rows: Sequence[Judged]) -> float:
     asked = sum(1.0 / row.propensity for row in rows)
-    return sum(1.0 / row.propensity for row in rows if row.status == Outcome.LABELLED) / asked if asked else 1.0
+    return sum(1.0 / row.propensity for row in rows if _is_labelled(row)) / asked if asked else 1.0

@@ -25,11 +25,12 @@ class Alarm(msgspec.Struct, frozen=True):
     """A drift with its evidence."""
 
     kind: str
-    """`predictions` (class shares) or `uncertainty`."""
+    """`predictions` (class shares), `uncertainty`, `agreement` or `vocabulary`."""
     documents: int
     """Documents seen when it was raised, the reference's included."""
     variation: float
-    """Total variation between window and reference: the share of documents that would have to change place."""
+    """Size of the change; of shares and uncertainties the total variation between window and reference, the part of the
+    documents that would have to change place."""
     p_value: float
     evidence: str
 

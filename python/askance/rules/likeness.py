@@ -54,3 +54,17 @@ def bands(signature: NDArray[np.uint32]) -> list[bytes]:
 def likeness(a: NDArray[np.uint32], b: NDArray[np.uint32]) -> float:
     """The estimated Jaccard likeness of their shingles, in [0, 1]."""
     return float(np.mean(a == b))
+
+
+def unlike(texts: Sequence[str], known: NDArray[np.uint32], least: float) -> list[str]:
+    """The texts that are as much as `least` like none of the (m, 128) known signatures and no earlier one of them.
+
+    >>> unlike(["where is my card", "Where is  my card", "it rains"], signatures(["it rains"]), 0.8)
+    ['where is my card']
+    """
+    kept: list[str] = []
+    for text, signature in zip(texts, signatures(texts), strict=True):
+        if not ((known == signature).mean(axis=1) >= least).any():
+            kept.append(text)
+            known = np.concatenate([known, signature[None]])
+    return kept

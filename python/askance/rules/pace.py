@@ -134,6 +134,7 @@ class Pace:
         self._requests = RateLimit(requests_per_minute) if requests_per_minute else None
         self._tokens = RateLimit(tokens_per_minute) if tokens_per_minute else None
         self._tokens_per_call = 1.0
+        self._requests_per_call = 1.0
         self._held_until = float("-inf")
 
     @property
@@ -154,7 +155,8 @@ class Pace:
         if self._spacing:
             room = min(room, self._spacing.room(self._slots.limit, now))
         if self._requests:
-            room = min(room, int(self._requests.level(now)))
+            level = self._requests.level(now)
+            room = min(room, max(1, int(level / self._requests_per_call))) if level >= 1.0 else 0
         if self._tokens:
             level = self._tokens.level(now)
             room = min(room, max(1, int(level / self._tokens_per_call))) if level > 0.0 else 0
@@ -173,13 +175,14 @@ class Pace:
         waits = self._breaker.is_open or self._held_until - now > _LONG_PAUSE_SECONDS
         return TeacherState.PAUSED if waits else TeacherState.ASKING
 
-    def began(self, tokens: int, *, again: bool) -> None:
-        """A call has begun that may take so many tokens; `again` when it is a retry."""
+    def began(self, tokens: int, *, requests: int = 1, again: bool) -> None:
+        """A call has begun that may take so many tokens and requests; `again` when it is a retry."""
         if self._spacing:
             self._spacing.take()
         self._retries.called(first=int(not again), again=int(again))
         if self._requests:
-            self._requests.take(1.0)
+            self._requests.take(requests)
+            self._requests_per_call += 0.1 * (requests - self._requests_per_call)
         if self._tokens:
             self._tokens.take(tokens)
             self._tokens_per_call += 0.1 * (tokens - self._tokens_per_call)
@@ -191,11 +194,13 @@ class Pace:
         began: float,
         now: float,
         tokens_less: int = 0,
+        requests_less: int = 0,
         retry_after_seconds: float | None = None,
     ) -> None:
         """A call that began at `began` was answered, or `failed` by the server or on the way to it.
 
-        It took so many tokens less than feared; `retry_after_seconds` is how long the server asks everybody to wait.
+        It took so many tokens and requests less than feared; `retry_after_seconds` is how long the server asks
+        everybody to wait.
         """
         if failed:
             self._slots.failed(began=began, now=now)
@@ -207,5 +212,7 @@ class Pace:
             self._breaker.succeeded(began=began)
         if self._tokens:
             self._tokens.take(-tokens_less)
+        if self._requests:
+            self._requests.take(-requests_less)
         if retry_after_seconds:
             self._held_until = max(self._held_until, now + retry_after_seconds)

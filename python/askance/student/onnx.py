@@ -32,6 +32,10 @@ PARITY = "parity.json"
 TOLERANCE = 1e-4
 """How far a logit may be from `parity.json`, relative to its size above 1: other CPUs add up in another order."""
 
+INT8_TOLERANCE = 0.5
+"""Likewise in 8 bits, where another order of addition moves an activation to the next of 256 steps: with onnxruntime's
+optimisations off, a fine-tuned MiniLM's logits for 800 documents moved by 0.12 at most, and 1 answer changed."""
+
 LARGEST_TEMPERATURE = 1e3
 """Calibration stays far below; above it every document would be of uncertainty 1."""
 
@@ -82,7 +86,7 @@ def load(folder: Path, manifest: Manifest) -> OnnxStudent:
         raise DamagedVersionError(msg) from exc
     _check_graph(folder / GRAPH, session, manifest, before)
     student = OnnxStudent(manifest, session, before)
-    _check_parity(folder / PARITY, student)
+    _check_parity(folder / PARITY, student, INT8_TOLERANCE if manifest.int8 else TOLERANCE)
     return student
 
 
@@ -111,7 +115,7 @@ def _check_graph(path: Path, session: Session, manifest: Manifest, front: Front)
         raise DamagedVersionError(msg)
 
 
-def _check_parity(path: Path, student: OnnxStudent) -> None:
+def _check_parity(path: Path, student: OnnxStudent, tolerance: float) -> None:
     try:
         documents = msgspec.json.decode(path.read_bytes(), type=list[ParityDocument])
         expected = np.array([document.logits for document in documents], dtype=np.float64)
@@ -132,10 +136,10 @@ def _check_parity(path: Path, student: OnnxStudent) -> None:
         msg = f"{path.with_name(GRAPH)}: the graph fails on the first document ({exc}); {REMEDY}"
         raise DamagedVersionError(msg) from exc
     distance = np.abs(together - expected) / np.maximum(1.0, np.abs(expected))
-    if not (distance <= TOLERANCE).all():
+    if not (distance <= tolerance).all():
         worst = int(np.nan_to_num(distance, nan=np.inf).max(axis=1).argmax())
         msg = (
             f"{path}: document {worst} ({documents[worst].text[:60]!r}) now scores differently by "
-            f"{distance[worst].max():.2g}, more than {TOLERANCE:g}; {REMEDY}"
+            f"{distance[worst].max():.2g}, more than {tolerance:g}; {REMEDY}"
         )
         raise DamagedVersionError(msg)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from askance.calls import Attempt
+from askance.errors import TeacherError
 from askance.rules.outcome import judge
 
 if TYPE_CHECKING:
@@ -125,11 +126,13 @@ class CascadeTeacher:
             )
         for n in unsure:
             self._remember(queries[n], firsts[n])
-        attempt = await self._second.ask([queries[n] for n in unsure])
-        spent = None if charges is None or attempt.charges is None else (*charges, *attempt.charges)
-        if charges is not None and spent is None:
-            # What the second took is unknown: the worst of it, and what the first is known to have taken.
-            spent = (*charges, _worst(self._second, [queries[n] for n in unsure]))
+        asked = [queries[n] for n in unsure]
+        try:
+            attempt = await self._second.ask(asked)
+        except TeacherError as exc:
+            exc.charges = self._together(charges, exc.charges, asked)
+            raise
+        spent = self._together(charges, attempt.charges, asked)
         answers: list[Answer | None] = list(firsts)
         seconds: Sequence[Answer | None] = attempt.answers or [None] * len(unsure)
         for n, second in zip(unsure, seconds, strict=True):
@@ -143,6 +146,14 @@ class CascadeTeacher:
             charges=spent,
             retry_after_seconds=max(filter(None, (after, attempt.retry_after_seconds)), default=None),
         )
+
+    def _together(
+        self, first: Sequence[Charge] | None, second: Sequence[Charge] | None, asked: Sequence[Query]
+    ) -> tuple[Charge, ...] | None:
+        """What both took; where it is the second's that is unknown, the worst of that."""
+        if first is None:
+            return None
+        return (*first, *([_worst(self._second, asked)] if second is None else second))
 
     async def audit(self, queries: Sequence[Query]) -> Attempt:
         """The second alone."""

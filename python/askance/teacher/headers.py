@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from email.utils import mktime_tz, parsedate_tz
 from typing import TYPE_CHECKING
@@ -21,13 +22,19 @@ def retry_after_seconds(headers: Mapping[str, str], now: Callable[[], float]) ->
         try:
             seconds = float(value) / per_second
         except ValueError:
-            date = parsedate_tz(value)
-            if date is None:
-                continue
-            seconds = mktime_tz(date) - now()
-        if seconds > 0:
+            seconds = _seconds_until(value, now)
+        if 0 < seconds < math.inf:
             return seconds
     return None
+
+
+def _seconds_until(date: str, now: Callable[[], float]) -> float:
+    """0 for what is no date."""
+    try:
+        parsed = parsedate_tz(date)
+        return 0.0 if parsed is None else mktime_tz(parsed) - now()
+    except (ValueError, OverflowError):  # a year that no calendar has
+        return 0.0
 
 
 def rate_limit_reset(headers: Mapping[str, str]) -> float | None:

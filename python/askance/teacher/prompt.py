@@ -16,7 +16,7 @@ import msgspec
 from askance.errors import ConfigError
 from askance.records import ABSTENTION, Answer
 from askance.teacher.confidence import label_probabilities
-from askance.teacher.wire import Choice, Reply, ReplyMessage, Usage
+from askance.teacher.wire import Choice, Reply, ReplyMessage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -148,7 +148,7 @@ class Prompt:
         """
         choice = reply.choices[0] if reply.choices else Choice(ReplyMessage())
         entries, error = _read(choice, count)
-        usage = reply.usage or Usage()
+        usage = reply.counted
         whole = (choice.message.refusal or choice.message.content) if error else None
         probabilities = self._probabilities(choice, entries)
         by_id: dict[int | None, tuple[_Entry, float | None] | None] = {}

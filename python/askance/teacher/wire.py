@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+# More than any call takes, and small enough for every sum of them that is kept.
+_MOST_TOKENS = 10**9
+
 
 class PromptTokensDetails(msgspec.Struct, frozen=True):
     """Where the prompt's tokens came from."""
@@ -63,7 +66,7 @@ class Choice(msgspec.Struct, frozen=True):
         """Its log-probabilities, None where the server gives none (or in another form than the API's)."""
         try:
             found = msgspec.json.decode(self.logprobs, type=Logprobs | None)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeError):
             return None
         return found.content if found else None
 
@@ -73,3 +76,10 @@ class Reply(msgspec.Struct, frozen=True):
 
     choices: list[Choice]
     usage: Usage | None = None
+
+    @property
+    def counted(self) -> Usage:
+        """What the call took; unknown where the server says none, or what cannot be."""
+        usage = self.usage or Usage()
+        counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
+        return usage if all(0 <= (count or 0) <= _MOST_TOKENS for count in counts) else Usage()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from askance.errors import TrainingError
 from askance.student import features
 from askance.student.session import GRAPH
 from askance.training import families
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from askance.training.families import Calibrated
     from askance.training.inputs import Inputs
     from askance.training.spec import Spec
+    from askance.training.transformer import Transformer
 
 
 class Reads(NamedTuple):
@@ -29,6 +31,7 @@ class Reads(NamedTuple):
     features: Features
     encoder: EncoderConfig | None = None
     max_tokens: int = 0
+    base: str = ""
 
 
 class Trained(Protocol):
@@ -91,25 +94,67 @@ class FamilyStudent:
         return self._fitted.probabilities(self._featurizer.inputs(texts))
 
 
-def fit(spec: Spec, texts: Sequence[str], labels: Sequence[str], weights: NDArray[np.float64] | None) -> Trained:
+def fit(
+    spec: Spec,
+    texts: Sequence[str],
+    labels: Sequence[str],
+    weights: NDArray[np.float64] | None,
+    *,
+    start: tuple[Path, Sequence[str]] | None = None,
+) -> Trained:
     """A student of the kind that `spec` names, trained on n texts and their labels, and calibrated.
 
-    A text of weight 0 is not fitted on. Raises `TrainingError`.
+    A text of weight 0 is not fitted on. A transformer may `start` from a version's folder, whose labels are given by
+    the names they have now. Raises `TrainingError`.
     """
     place = {label: column for column, label in enumerate(spec.labels)}
     targets = np.array([place[label] for label in labels], dtype=np.int64)
+    folds = folds_of(texts, seed=spec.seed)
+    if spec.kind == "transformer":
+        return _transformer(spec, texts, targets, weights, folds, start)
     featurizer, reads, files = _featurizer(spec)
     calibrated = families.train(
         spec.kind,
         featurizer.inputs(texts),
         targets,
         classes=len(spec.labels),
-        folds=folds_of(texts, seed=spec.seed),
+        folds=folds,
         weights=weights,
         seed=spec.seed,
         bits=spec.featurizer.bits,
     )
     return FamilyStudent(calibrated, featurizer, reads, files)
+
+
+class FineTuned:
+    """A transformer; implements `Trained`."""
+
+    def __init__(self, student: Transformer, reads: Reads) -> None:
+        self.reads = reads
+        self.temperature = student.temperature
+        self.files = student.files
+        self.logits = student.logits
+        self.probabilities = student.probabilities
+
+
+def _transformer(
+    spec: Spec,
+    texts: Sequence[str],
+    targets: NDArray[np.int64],
+    weights: NDArray[np.float64] | None,
+    folds: NDArray[np.int64],
+    start: tuple[Path, Sequence[str]] | None,
+) -> Trained:
+    try:
+        from askance.training import transformer
+    except ImportError as exc:
+        msg = f"the student transformer needs torch and transformers ({exc}); run: pip install 'askance[transformers]'"
+        raise TrainingError(msg) from exc
+    given = np.ones(len(texts)) if weights is None else np.asarray(weights, dtype=np.float64)
+    documents = transformer.Documents(texts, targets, given, folds)
+    begin = None if start is None else transformer.Start(*start)
+    student = transformer.train(spec.transformer, documents, spec.labels, seed=spec.seed, start=begin)
+    return FineTuned(student, Reads("tokens", None, student.max_tokens, spec.transformer.model))
 
 
 def _featurizer(spec: Spec) -> tuple[Featurizer, Reads, dict[str, bytes]]:

@@ -138,3 +138,18 @@ class Graph:
         onnx.checker.check_model(model)
         serialised: bytes = model.SerializeToString()
         return serialised
+
+
+def with_bias(model: bytes, bias: NDArray[np.float32]) -> bytes:
+    """Another's graph with a (K,) bias added to its output `logits`."""
+    proto = onnx.load_from_string(model)
+    for node in proto.graph.node:
+        for names in (node.output, node.input):
+            for place, name in enumerate(names):
+                if name == "logits":
+                    names[place] = "logits_before_bias"
+    proto.graph.initializer.append(numpy_helper.from_array(bias, "logits_bias"))
+    proto.graph.node.append(helper.make_node("Add", ["logits_before_bias", "logits_bias"], ["logits"]))
+    onnx.checker.check_model(proto)
+    serialised: bytes = proto.SerializeToString()
+    return serialised

@@ -96,6 +96,8 @@ def fit_logistic(
     model = LogisticRegression(C=C, max_iter=MAX_ITERATIONS, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # The first labels of a task with many classes.
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
         model.fit(design.matrix(inputs), targets, sample_weight=weights)
     return Logistic(model, design)
 
@@ -107,6 +109,8 @@ def fit_svm(
     model = LinearSVC(C=SVM_C, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # The first labels of a task with many classes.
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
         model.fit(design.matrix(inputs), targets, sample_weight=weights)
     return model
 

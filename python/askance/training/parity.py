@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 KEPT = 8
 """Parity documents of a version, besides the empty one."""
 
+COMPARED = 64
+"""Documents that are scored alone and together."""
+
 LONGEST = 1_000
 """Characters of a parity document; a longer text is not chosen."""
 
@@ -49,6 +52,24 @@ def check_parity(trained: Trained, exported: Student, texts: Sequence[str], *, t
         )
         raise ParityError(msg)
     return largest
+
+
+def is_exact(exported: Student, texts: Sequence[str]) -> bool:
+    """Whether documents have the same logits, to the bit, alone and beside others; up to `COMPARED` are tried."""
+    chosen = sorted(set(texts), key=_key)[:COMPARED]
+    together = exported.logits(chosen)
+    return all(exported.logits([text]).tobytes() == row.tobytes() for text, row in zip(chosen, together, strict=True))
+
+
+def agreeing(exported: Student, other: Student, texts: Sequence[str]) -> float:
+    """The share of the texts to which two students give the same answer, all scored together or each alone.
+
+    The smaller of the two, as a student in 8 bits may answer differently beside others.
+    """
+    expected = other.logits(texts).argmax(axis=1)
+    together = exported.logits(texts).argmax(axis=1)
+    alone = [int(exported.logits([text]).argmax()) for text in texts]
+    return float(min((together == expected).mean(), (alone == expected).mean()))
 
 
 def parity_documents(exported: Student, texts: Sequence[str]) -> list[ParityDocument]:

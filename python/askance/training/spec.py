@@ -14,6 +14,25 @@ from askance.rules.selection import SelectionRule  # noqa: TC001 - as above
 Family = Literal["logistic", "svm", "lda", "rf", "gbdt"]
 
 
+Kind = Literal["logistic", "svm", "lda", "rf", "gbdt", "transformer"]
+
+
+class TransformerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How a transformer is fine-tuned."""
+
+    model: str = "distilbert-base-uncased"
+    """A folder, or a name on the hub."""
+    max_tokens: int = 128
+    start: Literal["scratch", "champion"] = "champion"
+    """From the model as it comes, or from the live version where that is one of its kind."""
+    epochs: int = 10
+    patience: int = 2
+    batch: int = 16
+    learning_rate: float = 5e-5
+    threads: int = 1
+    int8: bool = False
+
+
 class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a training depends on besides the ledger's rows and the registry's champion."""
 
@@ -25,7 +44,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the folder for copies of what a URL holds."""
     labels: tuple[str, ...]
     """The label set, in the order of the logits' columns."""
-    kind: Family = "logistic"
+    kind: Kind = "logistic"
     """The student family."""
     features: Literal["hashed", "encoder"] = "hashed"
     """What the families take."""
@@ -35,12 +54,17 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """Documents are cut to so many, where tokens are read."""
     embeddings: str | None = None
     """The folder where an encoder's vectors are kept for the next training."""
+    transformer: TransformerSpec = TransformerSpec()
     featurizer: FeaturizerConfig = FeaturizerConfig()
+    renamed: dict[str, str] = {}
+    """Labels of an earlier label set, and what they are called now; two with one new name are merged."""
     holdout_share: float = 0.2
     promote: PromotionRule = "unless_worse"
     not_worse_by: float = 0.005
     parity_tolerance: float = 1e-4
     seed: int = 0
+    newest: int | None = None
+    """So many labels at most, the newest ones; None: all."""
     selection: SelectionRule | None = None
     """None: every label counts alike."""
     rescored: Measure | None = None

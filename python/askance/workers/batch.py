@@ -17,7 +17,7 @@ from askance.calls import BatchStatus, Caps, Order
 from askance.rules.outcome import Circumstances, settlement_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from askance.calls import Batch, BatchState, Call, Settlement
     from askance.protocols import BatchTeacher, Ledger
@@ -39,6 +39,7 @@ class BatchWorker:
         ledger: Ledger,
         teacher: BatchTeacher,
         labels: Collection[str],
+        renamed: Mapping[str, str] | None = None,
         caps: Caps = Caps(),  # noqa: B008 - immutable
         key: str | None = None,
         alike: float | None = None,
@@ -50,6 +51,7 @@ class BatchWorker:
         self._ledger = ledger
         self._teacher = teacher
         self._labels = frozenset(labels)
+        self._renamed = dict(renamed or {})
         self._caps = caps
         self._key = key
         self._alike = alike
@@ -157,6 +159,7 @@ class BatchWorker:
         return Circumstances(
             teacher=self._teacher.teacher.name,
             labels=self._labels,
+            renamed=self._renamed,
             now=self._now(),
             seconds=0.0,
             uniform=self._uniform(),

@@ -72,9 +72,10 @@ class RolloutWorker:
         directions = self._registry.directions()
         if any(ended.version == version and not ended.promoted for ended in directions.rollouts):
             return False
-        at_stake = live is not None
-        if live is not None and self._terms is not None and directions.threshold(live) is None:
-            mine = [row for row in self._ledger.judged() if row.version == live]
+        # A registry that names nobody gives the newest version that was found fit: maybe this one, never promoted yet.
+        at_stake = live not in (None, version)
+        if at_stake and live is not None and self._terms is not None and directions.threshold(live) is None:
+            mine = [row for row in self._ledger.judged(versions=(live,)) if row.version == live]
             if len(alone(mine, directions.broken.get(live, 0))) < self._terms.labels:
                 _logger.info("version %s waits: %s is being calibrated", version, live)
                 return False
@@ -100,7 +101,8 @@ class RolloutWorker:
         challenger = directions.challenger
         if self._terms is None and challenger is None:
             return
-        tallies, rows = self._ledger.tallies(), self._ledger.judged()
+        versions = (live,) if challenger is None else (live, challenger.version)
+        tallies, rows = self._ledger.tallies(), self._ledger.judged(versions=versions)
         if self._terms is not None:
             self._keep(self._terms, live, directions, tallies, rows)
             if challenger is not None and challenger.mode == "canary":
@@ -124,7 +126,7 @@ class RolloutWorker:
             labelled, documents=documents, target=terms.target, miss=terms.miss, first=terms.labels
         )
         if chosen is not None:
-            self._calibrate(version, chosen)
+            self._calibrate(version, msgspec.structs.replace(chosen, queries=len(mine)))
         elif len(labelled) >= terms.labels and directions.challenger is None:
             waiting = self._registry.unpromoted()
             if waiting is not None:
@@ -184,12 +186,13 @@ class RolloutWorker:
             return
         if documents < trials.documents:
             return
+        # A rename improves nothing, and yet the stream is to have the labels that are asked for now.
+        same = self._registry.manifest(version).label_set == self._registry.manifest(live).label_set
+        rule = trials.rule if same else "unless_worse"
         if is_shadow:
-            verdict = judge_shadow(rows, challenger=version, champion=live, rule=trials.rule, margin=trials.margin)
+            verdict = judge_shadow(rows, challenger=version, champion=live, rule=rule, margin=trials.margin)
         else:
-            verdict = judge_canary(
-                rows, tallies, challenger=version, champion=live, rule=trials.rule, margin=trials.margin
-            )
+            verdict = judge_canary(rows, tallies, challenger=version, champion=live, rule=rule, margin=trials.margin)
         if not verdict.promoted or self._terms is None or not is_shadow:
             self._end(challenger, verdict, verdict.why)
             return

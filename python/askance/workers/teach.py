@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, TypeVar
 from askance.calls import Attempt, Caps, Fault, Order, Reservation, Spend, TeacherState
 from askance.errors import LedgerError, NotUnderWayError, TeacherError
 from askance.records import Outcome
-from askance.rules.outcome import Circumstances, lost, settlement_of
+from askance.rules.outcome import Circumstances, lost, settlement_of, turned_away
 from askance.rules.pace import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from askance.calls import Call, Settlement
     from askance.protocols import Ledger, Teacher
@@ -67,6 +67,7 @@ class TeachWorker:
         ledger: Ledger,
         teacher: Teacher,
         labels: Collection[str],
+        renamed: Mapping[str, str] | None = None,
         telemetry: Telemetry,
         pace: Pace | None = None,
         caps: Caps = Caps(),  # noqa: B008 - immutable
@@ -83,6 +84,7 @@ class TeachWorker:
         self._ledger = ledger
         self._teacher = teacher
         self._labels = frozenset(labels)
+        self._renamed = dict(renamed or {})
         self._telemetry = telemetry
         self._pace = pace or Pace(most=teacher.concurrency)
         self._caps = caps
@@ -235,7 +237,7 @@ class TeachWorker:
         await self._settle()
 
     def _begin(self, call: Call) -> None:
-        self._pace.began(call.reserved.tokens, again=call.is_retry)
+        self._pace.began(call.reserved.tokens, requests=call.reserved.calls, again=call.is_retry)
         under_way = _UnderWay(call, self._clock())
         task = asyncio.create_task(self._attempt(under_way))
         self._under_way[task] = under_way
@@ -321,7 +323,9 @@ class TeachWorker:
         if (error := task.exception()) is not None:
             self._failure = self._failure or error
             if isinstance(error, TeacherError):
-                return None
+                if error.charges == ():
+                    return None
+                return turned_away(call, error.charges, str(error), self._circumstances(under_way))
             return lost(call, f"{type(error).__name__}: {error}", self._circumstances(under_way))
         attempt = task.result()
         self._observe(attempt, under_way)
@@ -340,6 +344,7 @@ class TeachWorker:
             began=under_way.began,
             now=self._clock(),
             tokens_less=reserved.tokens - spent.tokens,
+            requests_less=reserved.calls - spent.calls,
             retry_after_seconds=attempt.retry_after_seconds,
         )
         self._telemetry.calls.labels(outcome=attempt.fault or "answered").inc()
@@ -351,6 +356,7 @@ class TeachWorker:
         return Circumstances(
             teacher=self._teacher.name,
             labels=self._labels,
+            renamed=self._renamed,
             now=self._now(),
             seconds=under_way.seconds,
             uniform=self._uniform(),

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from askance.errors import RegistryError, RegistryUnreachableError, TrainingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from askance.manifest import Manifest
     from askance.protocols import Ledger, Registry, Trainer
     from askance.rules.retraining import RetrainingSchedule
     from askance.telemetry import Telemetry
@@ -33,13 +34,16 @@ class TrainWorker:
         clock: Callable[[], float],
         roll_out: Callable[[str], object] | None = None,
         prune: Callable[[], Sequence[str]] = tuple,
+        augment: Callable[[Manifest], Awaitable[Manifest]] | None = None,
     ) -> None:
         """`roll_out` takes a version that was found fit live, by whatever way; default: it is promoted at once.
 
-        `prune` removes versions that nobody needs any more and names them.
+        `prune` removes versions that nobody needs any more and names them. `augment` makes a better version of one,
+        or gives it back as it is.
         """
         self._roll_out = roll_out or registry.promote
         self._prune = prune
+        self._augment = augment
         self._ledger = ledger
         self._trainer = trainer
         self._registry = registry
@@ -71,8 +75,8 @@ class TrainWorker:
         try:
             version = await asyncio.to_thread(self._registry.unpromoted)
             if version is not None:
+                _logger.info("version %s had earned it before: it is rolled out", version)
                 await asyncio.to_thread(self._roll_out, version)
-                _logger.info("version %s rolled out: it had earned it before", version)
         except RegistryUnreachableError as exc:
             self._warn_once(str(exc))
         else:
@@ -95,6 +99,8 @@ class TrainWorker:
         used = labels
         try:
             manifest = await self._trainer.train()
+            if self._augment is not None:
+                manifest = await self._augment(manifest)
         except TrainingError as exc:
             self._telemetry.trainings.labels(outcome="failed").inc()
             _logger.warning("no new version from %d labels: %s", labels, exc)
@@ -107,6 +113,9 @@ class TrainWorker:
             try:
                 if manifest.verdict.promoted:
                     await asyncio.to_thread(self._roll_out, manifest.version)
+                if self._augment is not None:
+                    # The rounds after the best one made versions too, which must not be taken for ones that wait.
+                    await asyncio.to_thread(self._registry.pass_over)
             except RegistryUnreachableError as exc:
                 self._is_owing = True
                 self._warn_once(f"version {manifest.version} has to wait: {exc}")

@@ -109,3 +109,35 @@ def report(
     from askance.cli.report import write
 
     write(config, state, output)
+
+
+@commands.command(epilog="Example: askance page --state askance-state --metrics http://127.0.0.1:9464/metrics")
+def page(
+    context: typer.Context,
+    *,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metrics", metavar="URL", help="The /metrics of a worker; once for each."),
+    ] = None,
+    registry: Annotated[
+        str | None, typer.Option("--registry", metavar="PLACE", help="Where student versions are: a folder or a URL.")
+    ] = None,
+    page__host: Annotated[
+        str | None, typer.Option("--host", metavar="ADDRESS", help="Where to listen; default: this machine only.")
+    ] = None,
+    page__port: Annotated[int | None, typer.Option("--port", metavar="N", help="The port; 0: any free one.")] = None,
+    page__texts: Annotated[
+        bool | None, typer.Option("--texts/--no-texts", help="Whether documents are shown at all.")
+    ] = None,
+    kafka__bootstrap__servers: options.BootstrapServers = None,
+    state: options.State = None,
+    config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
+) -> None:
+    """A live page on a run, while it goes on or afterwards.
+
+    With a token of 16 characters or more in PAGE_TOKEN, versions can be promoted and rolled back on it.
+    """
+    from askance.cli.page import show
+
+    show(context)

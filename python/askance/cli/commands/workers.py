@@ -43,6 +43,7 @@ def run(
     state: options.State = None,
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
+    page__enabled: options.Page = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -134,7 +135,11 @@ def train(
     teacher__kind: options.Teacher = None,
     teacher__labels: options.Labels = None,
     teacher__labels_from_field: options.LabelsFromField = None,
+    teacher__task: options.Task = None,
+    teacher__model: options.Model = None,
+    teacher__base_url: options.BaseUrl = None,
     teacher__replay_path: options.ReplayFile = None,
+    train__augment__enabled: options.Augment = None,
     kafka__bootstrap__servers: options.BootstrapServers = None,
     state: options.State = None,
     config: options.ConfigFile = None,
@@ -147,3 +152,36 @@ def train(
     from askance.cli.run import run_workers
 
     run_workers(context, "train")
+
+
+@commands.command(epilog="Example: askance doctor --teacher openai --model gpt-4.1-mini --labels spam,ham --ask")
+def doctor(
+    context: typer.Context,
+    *,
+    source__path: options.Input = None,
+    source__format: options.Format = None,
+    source__text_field: options.TextField = None,
+    source__id_field: options.IdField = None,
+    teacher__kind: options.Teacher = None,
+    teacher__labels: options.Labels = None,
+    teacher__labels_from_field: options.LabelsFromField = None,
+    teacher__model: options.Model = None,
+    teacher__base_url: options.BaseUrl = None,
+    teacher__replay_path: options.ReplayFile = None,
+    teacher__replay_field: options.ReplayField = None,
+    kafka__bootstrap__servers: options.BootstrapServers = None,
+    state: options.State = None,
+    config: options.ConfigFile = None,
+    assignments: options.Assignments = None,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Make one call to the teacher, and say what it cost; no cap counts it.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """What a run needs, looked over before it starts.
+
+    Says of each thing that is wrong what to do about it. Exits with 1 when a run would fail.
+    """
+    from askance.cli.doctor import show
+
+    show(context, ask=ask, json=json)

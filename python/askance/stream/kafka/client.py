@@ -39,7 +39,9 @@ _explanations = _Explanations()
 
 def explained(exc: BaseException) -> str:
     """The error in words, with what aiokafka knows of its cause."""
-    said = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
+    # aiokafka's errors begin with their own names.
+    name, words = type(exc).__name__, str(exc)
+    said = words if words.startswith(name) else f"{name}: {words}" if words else name
     why, _explanations.last = _explanations.last, ""
     return f"{said}: {why}" if why and isinstance(exc, KafkaConnectionError) else said
 

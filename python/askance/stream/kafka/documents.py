@@ -1,4 +1,4 @@
-"""Documents in; predictions, queries and dead letters out.
+"""Documents in; predictions, queries, tallies and dead letters out.
 
 Owns exactly-once on Kafka: of each partition, a batch's outputs and its offset are one transaction of the partition's
 own producer (see `membership`). At least once, the offset is committed, under the group's generation, after every
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
 
-from askance.codec import encode_query
+from askance.codec import encode_position, encode_query
 from askance.records import Coordinates, Record
 from askance.stream.kafka.letters import dead
 from askance.stream.kafka.membership import Membership
@@ -53,7 +53,7 @@ class KafkaStream:
         self._on_assigned = on_assigned
         self._is_exactly_once = config.delivery == "exactly_once"
         self._widths: dict[str, int] = {}
-        self._outputs_to = (config.predictions, config.queries, config.dead_letters)
+        self._outputs_to = (config.predictions, config.queries, config.tallies, config.dead_letters)
         self._membership = Membership(
             config,
             group=config.group.id,
@@ -128,6 +128,10 @@ class KafkaStream:
             for query in delivery.queries:
                 value = encode_query(query)
                 outputs[query.coordinates[:2]][config.queries].append(_beside(records[query.coordinates], value))
+        for position in delivery.positions:
+            if position.tallies:
+                counted = Outgoing(None, encode_position(position), (), None)
+                outputs[position.topic, position.partition][config.tallies].append(counted)
         for letter in delivery.dead_letters:
             outputs[letter.record.coordinates[:2]][config.dead_letters].append(dead(letter))
         return outputs

@@ -21,7 +21,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from askance.errors import StreamError
 from askance.stream.kafka.client import connection, explained
-from askance.stream.kafka.faults import TROUBLE, is_fatal, translated
+from askance.stream.kafka.faults import TROUBLE, is_fatal, translated, unreadable
 from askance.stream.kafka.offsets import commit
 from askance.stream.kafka.produce import producer, stop
 from askance.stream.kafka.topics import partition_counts
@@ -180,6 +180,8 @@ class Membership:
             records = await self._fetched(max_records, max_wait_seconds)
             if not records:
                 await self._watchdog.check_lag(self.consumer)
+        except UnicodeDecodeError as exc:
+            raise await unreadable(self.consumer, exc) from exc
         except TROUBLE as exc:
             self.fail(exc)
             return nothing
@@ -239,7 +241,7 @@ class Membership:
             self._ready.set()
 
     async def _fence(self, tp: TopicPartition) -> None:
-        client = producer(self._config, f"{self._group}-{tp.topic}-{tp.partition}")
+        client = producer(self._config, transactional_id(self._group, tp))
         self._producers[tp] = client
         await client.start()
 
@@ -293,6 +295,13 @@ class Membership:
             self._pause = min(2 * self._pause, _LONGEST_PAUSE_SECONDS)
         else:
             self._pause = _FIRST_PAUSE_SECONDS
+
+
+def transactional_id(group: str, tp: TopicPartition) -> str:
+    """Of one group and partition only: a topic's name holds no slash. With dashes the group `eu` of the topic `docs-in`
+    and the group `eu-docs` of the topic `in` would fence each other for ever.
+    """
+    return f"{group}/{tp.topic}/{tp.partition}"
 
 
 async def _within(seconds: float, *closing: Awaitable[None]) -> None:

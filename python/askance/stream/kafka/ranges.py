@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from askance.errors import StreamError, UsageError
 from askance.records import Coordinates, Record
 from askance.stream.kafka.client import connection
-from askance.stream.kafka.faults import TROUBLE, translated
+from askance.stream.kafka.faults import TROUBLE, translated, unreadable
 from askance.stream.kafka.topics import partition_counts
 
 if TYPE_CHECKING:
@@ -135,6 +135,8 @@ class TopicRange:
                         heapq.heappush(heads, (held[0].timestamp_ms or 0, tp))
                     elif tp in self._open:
                         break
+        except UnicodeDecodeError as exc:
+            raise await unreadable(self._consumer, exc) from exc
         except TROUBLE as exc:
             raise translated(exc, self._config.bootstrap.servers) from exc
         return found or None

@@ -23,8 +23,8 @@ async def create_topics(
 ) -> dict[str, str]:
     """Make askance's topics, and the documents' too if `documents`; topic to `created` or `exists`.
 
-    Queries and labels are what a lost ledger is rebuilt from, so they are kept for ever unless the user deletes them;
-    predictions and dead letters are kept for `retention_ms`. Raises `StreamError`.
+    Queries, labels and tallies are what a lost ledger is rebuilt from, so they are kept for ever unless the user
+    deletes them; predictions and dead letters are kept for `retention_ms`. Raises `StreamError`.
     """
     kept = {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
     for_ever = {"cleanup.policy": "delete", "retention.ms": "-1"}
@@ -32,6 +32,7 @@ async def create_topics(
         config.predictions: kept,
         config.queries: for_ever,
         config.labels: for_ever,
+        config.tallies: for_ever,
         config.dead_letters: kept,
     }
     # What is said of a document carries its text, or its bytes, and its headers, whatever their number.
@@ -82,6 +83,28 @@ async def _create(config: KafkaConfig, topics: Sequence[NewTopic]) -> dict[str, 
     finally:
         await admin.close()
     return outcome
+
+
+async def look(config: KafkaConfig) -> dict[str, int | str]:
+    """Of every topic the settings name: how many partitions it has, or what keeps us from it. Raises `StreamError`."""
+    names = (*config.documents, config.predictions, config.queries, config.labels, config.tallies, config.dead_letters)
+    admin = AIOKafkaAdminClient(**connection(config))
+    try:
+        await admin.start()
+        described = {topic["topic"]: topic for topic in await admin.describe_topics(list(names))}
+    except (KafkaError, OSError) as exc:
+        msg = f"the broker {config.bootstrap.servers} cannot be asked: {explained(exc)}"
+        raise StreamError(msg) from exc
+    finally:
+        await admin.close()
+    found: dict[str, int | str] = {}
+    for name in names:
+        error = for_code(described[name]["error_code"])
+        if error is NoError:
+            found[name] = len(described[name]["partitions"])
+        else:
+            found[name] = "is not there" if error is UnknownTopicOrPartitionError else error.__name__
+    return found
 
 
 async def partition_counts(config: KafkaConfig, topics: Iterable[str]) -> dict[str, int]:

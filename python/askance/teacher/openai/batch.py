@@ -139,7 +139,7 @@ class OpenAIBatches:
             line = msgspec.json.decode(raw, type=_Line)
             number = int(line.custom_id)
             count = documents[number]
-        except (msgspec.DecodeError, UnicodeError, ValueError, KeyError):
+        except (msgspec.DecodeError, UnicodeError, ValueError, KeyError, RecursionError):
             return None
         response, unbilled = line.response, (Charge(self.teacher.name, 1),)
         if response is None:
@@ -152,10 +152,10 @@ class OpenAIBatches:
             return Line(number, Attempt(fault=fault_of(response.status_code), error=error, charges=unbilled))
         try:
             reply = msgspec.json.decode(response.body, type=Reply)
-        except (msgspec.DecodeError, UnicodeError) as exc:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
             # Perhaps the model has answered: it counts as it was reserved.
             return Line(number, Attempt(fault=Fault.REJECTED, error=f"the batch holds no chat completion: {exc}"))
-        charge = self.teacher.charge(reply.usage)
+        charge = self.teacher.charge(reply.counted)
         answers = self.teacher.prompt.answers(reply, count)
         return Line(number, Attempt(answers, charges=None if charge is None else (charge,)))
 
@@ -169,8 +169,8 @@ class OpenAIBatches:
         said = self._endpoint.said(exc)
         if isinstance(exc, openai.NotFoundError):
             return TeacherError(
-                f"{self._endpoint.base_url} has no such batch or no batch API: {said}; without one, use `askance teach`"
+                f"{self._endpoint.address} has no such batch or no batch API: {said}; without one, use `askance teach`"
             )
         if isinstance(exc, openai.APIStatusError):
             self._endpoint.check(exc)
-        return TeacherError(f"the batch API of {self._endpoint.base_url} failed: {said}; run the command again later")
+        return TeacherError(f"the batch API of {self._endpoint.address} failed: {said}; run the command again later")

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 import msgspec
 import openai
 
+from askance.augmentation import Writing
 from askance.calls import Attempt, Charge, Fault, Spend
+from askance.errors import TeacherError
+from askance.records import ABSTENTION
 from askance.teacher.headers import rate_limit_reset
 from askance.teacher.openai.endpoint import Endpoint
 from askance.teacher.prompt import Prompt
 from askance.teacher.wire import Reply, Usage
+from askance.teacher.writing import writing_request, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +26,11 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam
     from openai.types.chat.completion_create_params import ResponseFormat
 
+    from askance.augmentation import WritingOrder
     from askance.config import TeacherConfig
     from askance.records import Answer, Query
     from askance.rules.spend import Price
+    from askance.teacher.prompt import Request
 
 _SAMPLE_TEMPERATURE = 1.0
 # The most that the API gives.
@@ -39,8 +45,12 @@ class _Faulty(Exception):  # noqa: N818 - it never leaves this module
         self.attempt = attempt
 
 
+class _NoLogprobs(Exception):  # noqa: N818 - as above
+    """The server gives no log-probabilities; without them it may answer."""
+
+
 class OpenAITeacher:
-    """Asks one or several documents a call; implements `protocols.Teacher`.
+    """Asks one or several documents a call; implements `protocols.Teacher` and `protocols.Writer`.
 
     Without a `price` only calls and tokens are counted. Raises `ConfigError` like `Endpoint`.
     """
@@ -77,6 +87,8 @@ class OpenAITeacher:
             max_characters=config.max_document_characters,
             max_tokens=config.max_reply_tokens,
         )
+        self._task, self._descriptions = config.task, config.descriptions
+        self._choices = frozenset((*labels, ABSTENTION) if config.abstains else labels)
         # Until the server has shown that it gives none.
         self._logprobs = config.confidence == "auto"
         self._ladder = config.confidence == "auto"
@@ -124,11 +136,12 @@ class OpenAITeacher:
         except _Faulty as exc:
             return exc.attempt
         answers = self.prompt.answers(reply, len(texts))
-        charges = [self.charge(reply.usage)]
+        charges = [self.charge(reply.counted)]
         retry_after = rate_limit_reset(headers)
-        if self._ladder and any(one.confidence_source == "stated" or one.confidence is None for one in answers):
-            if any(one.error is None for one in answers):
-                self._logprobs = False
+        # What names no label of the set has no log-probabilities either, whatever the server gives.
+        named = [one for one in answers if one.error is None and one.raw in self._choices]
+        if self._ladder and any(one.confidence_source != "log_probability" for one in named):
+            self._logprobs = False
             if self._samples:
                 answers, more = await self._agreement(texts, answers)
                 charges += more
@@ -158,10 +171,12 @@ class OpenAITeacher:
             if isinstance(outcome, _Faulty):
                 charges += outcome.attempt.charges or (None,)
             elif isinstance(outcome, BaseException):
+                if isinstance(outcome, TeacherError):
+                    outcome.charges = None  # the answer was paid for, and perhaps other samples
                 raise outcome
             else:
                 votes.append(self.prompt.answers(outcome[0], len(texts)))
-                charges.append(self.charge(outcome[0].usage))
+                charges.append(self.charge(outcome[0].counted))
         return tuple(
             one
             if one.error is not None or not votes
@@ -174,9 +189,9 @@ class OpenAITeacher:
             for n, one in enumerate(answers)
         ), charges
 
-    def charge(self, usage: Usage | None) -> Charge | None:
+    def charge(self, usage: Usage) -> Charge | None:
         """What a reply cost; None when the server does not say, so that the worst is assumed."""
-        if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+        if usage.prompt_tokens is None or usage.completion_tokens is None:
             return None
         prompt, completion, cached = usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
         nanos = self._price.nanos(prompt, completion, cached) if self._price else 0
@@ -194,9 +209,37 @@ class OpenAITeacher:
         }
         return body | ({"logprobs": True, "top_logprobs": _ALTERNATIVES} if self._logprobs else {})
 
+    def worst_writing(self, order: WritingOrder) -> Spend:
+        """See `Writer`: as many tokens as bytes, and the longest reply."""
+        request = self._writing_request(order)
+        prompt, reply = request.most_prompt_tokens, request.max_tokens
+        return Spend(1, prompt + reply, self._price.nanos(prompt, reply) if self._price else 0)
+
+    async def write(self, order: WritingOrder) -> Writing:
+        """See `Writer`: one call, warm, so that documents differ."""
+        try:
+            reply, _ = await self._send(self._writing_request(order), temperature=_SAMPLE_TEMPERATURE)
+        except _Faulty as exc:
+            return Writing(error=exc.attempt.error, charges=exc.attempt.charges)
+        texts, error = written(reply, order.documents)
+        charge = self.charge(reply.counted)
+        return Writing(tuple(texts), error, None if charge is None else (charge,))
+
+    def _writing_request(self, order: WritingOrder) -> Request:
+        return writing_request(order, task=self._task, labels=self.prompt.labels, descriptions=self._descriptions)
+
     async def _call(self, texts: Sequence[str], *, temperature: float) -> tuple[Reply, Mapping[str, str]]:
         asks_logprobs = self._logprobs and temperature == 0.0
         request = self.prompt.request(texts, stated=self._ladder and not self._logprobs and not self._samples)
+        try:
+            return await self._send(request, temperature=temperature, asks_logprobs=asks_logprobs)
+        except _NoLogprobs:
+            self._logprobs = False
+            return await self._call(texts, temperature=temperature)
+
+    async def _send(
+        self, request: Request, *, temperature: float, asks_logprobs: bool = False
+    ) -> tuple[Reply, Mapping[str, str]]:
         extra: dict[str, object] = {self.endpoint.limit_key: request.max_tokens}
         if asks_logprobs:
             extra |= {"logprobs": True, "top_logprobs": _ALTERNATIVES}
@@ -214,8 +257,7 @@ class OpenAITeacher:
             raise _unknown(f"no answer within {self._timeout_seconds:g} s") from None
         except openai.APIStatusError as exc:
             if asks_logprobs and self.endpoint.is_about_logprobs(exc):
-                self._logprobs = False
-                return await self._call(texts, temperature=temperature)
+                raise _NoLogprobs from exc
             raise _Faulty(self.endpoint.of_status(exc)) from exc
         except openai.APIConnectionError as exc:
             why = str(exc.__cause__ or "") or type(exc.__cause__ or exc).__name__
@@ -225,7 +267,7 @@ class OpenAITeacher:
             raise _Faulty(Attempt(fault=Fault.REJECTED, error=msg)) from exc
         try:
             return msgspec.json.decode(response.content, type=Reply), response.headers
-        except (msgspec.DecodeError, UnicodeError) as exc:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as exc:
             raise _unknown(f"the server's answer is no chat completion: {exc}") from exc
 
 

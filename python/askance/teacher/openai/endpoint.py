@@ -30,7 +30,7 @@ _LOGPROBS = re.compile(r"\b(top_)?log_?probs\b", re.IGNORECASE)
 
 
 class Endpoint:
-    """One model behind one address; `client` is the SDK's.
+    """One model behind one address; `client` is the SDK's, `address` may be shown: it holds no password.
 
     The key comes only from the environment variable `config.api_key_env` names; an endpoint other than OpenAI's own
     may do without. Raises `ConfigError` when the model, the key or the address is missing or malformed.
@@ -47,6 +47,7 @@ class Endpoint:
         if parts.scheme not in ("http", "https") or not parts.netloc:
             msg = f"teacher.base_url {self.base_url!r} is no URL; write it like http://127.0.0.1:8000/v1"
             raise ConfigError(msg)
+        self.address = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         key = environment.get(config.api_key_env, "").strip()
         if not key and config.base_url is None:
             msg = (
@@ -86,7 +87,7 @@ class Endpoint:
         remedy = self._remedy(exc)
         if remedy is not None:
             said = self.said(exc)
-            msg = f"{self.base_url} answered {exc.status_code} for the model {self.model!r}: {said}; {remedy}"
+            msg = f"{self.address} answered {exc.status_code} for the model {self.model!r}: {said}; {remedy}"
             raise TeacherError(msg) from exc
 
     def is_about_logprobs(self, exc: openai.APIStatusError) -> bool:

@@ -1,0 +1,255 @@
+"""Looks over everything a run needs, before it runs: what is well, what is not, and what to do about it.
+
+Nothing is changed and nothing is paid for, unless `ask` allows one call to the teacher; that call is in no ledger and
+counts against no cap, so it is only made when somebody says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import shutil
+import urllib.error
+import urllib.request
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from askance import assembly, teaching
+from askance.errors import AskanceError, DamagedVersionError
+from askance.records import Coordinates, Query, Record
+from askance.rules.spend import money
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from askance.calls import Attempt
+    from askance.config import Config
+    from askance.protocols import Teacher
+
+_LEAST_FREE_BYTES = 1_000_000_000
+_MOST_SKEW_SECONDS = 5.0
+_TIMEOUT_SECONDS = 10.0
+_SAMPLE = "The parcel arrived two weeks late, and nobody answers the phone."
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class State(StrEnum):
+    """How a check ended."""
+
+    WELL = "well"
+    DOUBTFUL = "doubtful"
+    """It runs, but perhaps not as intended."""
+    ILL = "ill"
+    """A run would fail, or do nothing."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at."""
+
+    part: str
+    state: State
+    found: str
+    remedy: str = ""
+    """What to do about it; empty where all is well."""
+
+
+def examine(config: Config, *, ask: bool, unix_time: Callable[[], float]) -> Iterator[Finding]:
+    """Every finding about these settings, one after the other as it is made."""
+    yield from _extras(config)
+    yield _processors()
+    yield from _state_folder(config)
+    yield _registry(config)
+    if assembly.on_kafka(config):
+        yield from _broker(config)
+    else:
+        yield _source(config)
+    yield from _teacher(config, ask=ask)
+    if config.teacher.kind == "openai":
+        yield _clock(config, unix_time)
+
+
+def _extras(config: Config) -> Iterator[Finding]:
+    needed = {"train": "sklearn"}
+    if assembly.on_kafka(config):
+        needed["kafka"] = "aiokafka"
+    if config.teacher.kind == "openai":
+        needed["openai"] = "openai"
+    if config.registry_location.startswith("s3://"):
+        needed["s3"] = "s3fs"
+    if config.page.enabled:
+        needed["page"] = "starlette"
+    missing = [extra for extra, module in needed.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        remedy = f"pip install 'askance[{','.join(missing)}]'"
+        yield Finding("packages", State.ILL, f"missing for these settings: {', '.join(missing)}", remedy)
+    else:
+        yield Finding("packages", State.WELL, f"all there: {', '.join(needed)}")
+
+
+def _processors() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    plan = f"{usable} usable; a student computes on one, a training on one of its own"
+    if usable < 2:
+        remedy = "give the process two, or run `askance train` on another machine: a training slows the stream down"
+        return Finding("processors", State.DOUBTFUL, plan, remedy)
+    return Finding("processors", State.WELL, plan)
+
+
+def _state_folder(config: Config) -> Iterator[Finding]:
+    folder = config.state
+    there = _nearest(folder.absolute())
+    if not os.access(there, os.W_OK | os.X_OK):
+        remedy = "give this user the right to write there, or choose another with --state"
+        yield Finding("state folder", State.ILL, f"{folder} cannot be written", remedy)
+        return
+    free = shutil.disk_usage(there).free
+    found = f"{folder}{'' if folder.exists() else ' (will be made)'}, {free / 1e9:,.1f} GB free"
+    if free < _LEAST_FREE_BYTES:
+        yield Finding("state folder", State.DOUBTFUL, found, "make room: a full disk stops every worker")
+    else:
+        yield Finding("state folder", State.WELL, found)
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder itself, or the one it would be made in."""
+    return next(parent for parent in (folder, *folder.parents) if parent.exists())
+
+
+def _registry(config: Config) -> Finding:
+    try:
+        registry = assembly.registry(config, on_warning=lambda _: None)
+        live, count = registry.current(), len(registry.versions())
+        if live is None:
+            return Finding("registry", State.WELL, f"{registry.location}: no version is live yet ({count} there)")
+        # As a worker does: every digest, every parity document.
+        student = assembly.load(registry, live)
+    except AskanceError as exc:
+        remedy = "see the setting `registry`, and the store's credentials"
+        if isinstance(exc, DamagedVersionError):
+            remedy = "`askance models rollback` makes the version before it live"
+        return Finding("registry", State.ILL, str(exc), remedy)
+    found = f"{live} is live, loads, and answers as when it was made ({len(student.labels)} labels; {count} versions)"
+    return Finding("registry", State.WELL, f"{registry.location}: {found}")
+
+
+def _source(config: Config) -> Finding:
+    path = config.source.path
+    if path == "-":
+        return Finding("documents", State.WELL, "standard input")
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - what a user wrote, and no folder of ours
+            line = file.readline()
+    except OSError as exc:
+        return Finding("documents", State.ILL, f"{path} cannot be read: {exc.strerror}", "name a file with --input")
+    if not line.strip():
+        return Finding("documents", State.DOUBTFUL, f"{path} is empty", "append to it with --follow, or name another")
+    documents, letters = assembly.decoder(config).decode([Record(Coordinates("doctor", 0, 0), line.rstrip(b"\r\n"))])
+    for letter in letters:
+        remedy = "see source.format, source.text_field and source.id_field (--format, --text-field, --id-field)"
+        return Finding("documents", State.DOUBTFUL, f"{path}: the first is none: {letter.detail}", remedy)
+    return Finding("documents", State.WELL, f"{path}, beginning with {documents[0].text[:60]!r}")
+
+
+def _broker(config: Config) -> Iterator[Finding]:
+    from askance.stream.kafka.topics import look
+
+    kafka = config.kafka
+    try:
+        counts = asyncio.run(look(kafka))
+    except AskanceError as exc:
+        yield Finding("broker", State.ILL, str(exc), "see kafka.bootstrap.servers, kafka.security and kafka.sasl")
+        return
+    yield Finding("broker", State.WELL, f"{kafka.bootstrap.servers} answers")
+    ours = (kafka.predictions, kafka.queries, kafka.labels, kafka.tallies, kafka.dead_letters)
+    missing = [name for name in (*kafka.documents, *ours) if isinstance(counts[name], str)]
+    for name in missing:
+        yield Finding(
+            "topic", State.ILL, f"{name}: {counts[name]}", "`askance topics create` makes those that are missing"
+        )
+    if missing:
+        return
+    if counts[kafka.queries] != counts[kafka.labels]:
+        found = f"{kafka.queries} has {counts[kafka.queries]} partitions and {kafka.labels} {counts[kafka.labels]}"
+        yield Finding("topics", State.ILL, found, "give both as many")
+        return
+    listed = ", ".join(f"{name} ({counts[name]})" for name in (*kafka.documents, *ours))
+    yield Finding("topics", State.WELL, f"all there, with their partitions: {listed}")
+
+
+def _teacher(config: Config, *, ask: bool) -> Iterator[Finding]:
+    kind = config.teacher.kind
+    if kind in ("none", "human"):
+        told = "nobody is asked" if kind == "none" else "people are asked, with `askance labels`"
+        remedy = "name one with --teacher" if kind == "none" else ""
+        yield Finding("teacher", State.DOUBTFUL if remedy else State.WELL, told, remedy)
+        return
+    try:
+        labels = teaching.labels(config)
+        teacher = teaching.make_teacher(config, labels)
+    except AskanceError as exc:
+        yield Finding("teacher", State.ILL, str(exc), "see the section `teacher` of the settings")
+        return
+    query = Query(Coordinates("doctor", 0, 0), "doctor", _SAMPLE, None, None, 1.0, 1.0, None, 0)
+    worst = teacher.worst([query])
+    cost = f"at worst {worst.tokens:,} tokens" + (f" and {money(worst.nanos)}" if worst.nanos else "")
+    if kind == "replay":
+        yield Finding("teacher", State.WELL, f"recorded answers of {teacher.name}, {len(labels)} labels")
+    elif not ask:
+        yield Finding(
+            "teacher", State.WELL, f"{teacher.name}, {len(labels)} labels; a call is {cost} (--ask makes one)"
+        )
+    else:
+        yield _asked(teacher, query)
+
+
+def _asked(teacher: Teacher, query: Query) -> Finding:
+    async def once() -> Attempt:
+        try:
+            return await teacher.ask([query])
+        finally:
+            await teacher.aclose()
+
+    try:
+        attempt = asyncio.run(once())
+    except AskanceError as exc:
+        return Finding("teacher", State.ILL, str(exc), "see teacher.model, teacher.base_url and the API key")
+    answer = attempt.answers[0] if attempt.answers else None
+    if attempt.fault is not None or answer is None:
+        found = f"{teacher.name} did not answer: {attempt.error or attempt.fault}"
+        return Finding("teacher", State.ILL, found, "try again later; if it stays so, see teacher.base_url")
+    tokens = sum(charge.spend.tokens for charge in attempt.charges or ())
+    nanos = sum(charge.nanos for charge in attempt.charges or ())
+    price = f"for {tokens:,} tokens, {money(nanos) if nanos else 'price unknown (spend.prices)'}; in no ledger"
+    if answer.error is not None:
+        found = f"{teacher.name} answered, but no label ({answer.error}), {price}"
+        return Finding("teacher", State.DOUBTFUL, found, "see teacher.task, or choose a model that follows a schema")
+    return Finding("teacher", State.WELL, f"{teacher.name} answered {answer.raw!r} {price}")
+
+
+def _clock(config: Config, unix_time: Callable[[], float]) -> Finding:
+    """Against the teacher's server: caps a day end by this machine's clock, and signatures of stores depend on it."""
+    address = config.teacher.base_url or "https://api.openai.com/v1"
+    before = unix_time()
+    try:
+        if not address.startswith(("http://", "https://")):
+            raise ValueError(address)
+        with _OPENER.open(address, timeout=_TIMEOUT_SECONDS) as reply:
+            date = reply.headers.get("date")
+    except urllib.error.HTTPError as exc:
+        with exc:
+            date = exc.headers.get("date")
+    except (OSError, ValueError) as exc:
+        return Finding("clock", State.DOUBTFUL, f"nobody to compare with: {exc}", "see teacher.base_url")
+    if date is None:
+        return Finding("clock", State.WELL, "not compared: the teacher's server tells no time")
+    # The header is in whole seconds.
+    skew = before - parsedate_to_datetime(date).timestamp()
+    if abs(skew) > _MOST_SKEW_SECONDS + (unix_time() - before):
+        found = f"{abs(skew):,.0f} s {'ahead of' if skew > 0 else 'behind'} the teacher's server"
+        return Finding("clock", State.DOUBTFUL, found, "let it be set over the network (NTP)")
+    return Finding("clock", State.WELL, "within five seconds of the teacher's server")

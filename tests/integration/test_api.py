@@ -1,0 +1,50 @@
+"""`import askance` on a run of the workers: the same students, the same figures."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+import askance
+from tests.integration.test_page import documents
+from tests.paged import COMMAND
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_students_and_estimates_are_those_of_the_workers(tmp_path: Path) -> None:
+    # What the first stream taught answers the second one.
+    for name, count in (("first", 900), ("second", 300)):
+        documents(tmp_path / f"{name}.jsonl", count)
+        command = [*COMMAND, "run", "-i", f"{name}.jsonl", "-o", f"{name}-out.jsonl", "--teacher", "replay", "--quiet"]
+        command += ["--replay-field", "gold", "--share", "0.3", "--set", "train.first_at=20"]
+        subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
+    state = tmp_path / "askance-state"
+    told = subprocess.run(
+        [*COMMAND, "estimate", "--json"], cwd=tmp_path, check=True, timeout=60, capture_output=True
+    ).stdout
+    assert msgspec.json.decode(told, type=askance.WindowEstimate) == askance.estimate_run(state)
+
+    rows = [json.loads(line) for line in (tmp_path / "second-out.jsonl").read_bytes().splitlines()]
+    texts = {row["id"]: row["text"] for row in map(json.loads, (tmp_path / "second.jsonl").read_bytes().splitlines())}
+    versions = {row["version"] for row in rows} - {None}
+    assert versions
+    for version in versions:
+        mine = [row for row in rows if row["version"] == version]
+        student = askance.Student.load(state / "registry", version)
+        assert (student.version, set(student.labels)) == (version, {"fruit", "metal"})
+        asked = [texts[row["id"]] for row in mine]
+        assert student.predict(asked) == [row["label"] for row in mine]
+        probabilities = student.predict_proba(asked)
+        assert np.allclose(probabilities.max(axis=1), [row["confidence"] for row in mine], atol=1e-5)
+        decided = askance.Gate(share=None).decide(
+            student.logits(asked),
+            coordinates=[(row["topic"], row["partition"], row["offset"]) for row in mine],
+            temperature=student.temperature,
+        )
+        assert np.allclose(decided.uncertainties, [row["uncertainty"] for row in mine], atol=1e-6)
