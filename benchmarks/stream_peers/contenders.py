@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -12,6 +16,8 @@ if TYPE_CHECKING:
     from benchmarks.stream_peers.documents import Models
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+CACHE = Path(os.environ.get("BENCH_CACHE", Path.home() / ".cache" / "askance-bench"))
 
 
 class Place(NamedTuple):
@@ -31,6 +37,8 @@ class Contender(Protocol):
     name: str
     choices: str
     """What a reader has to know to judge the comparison."""
+    warm_up_seconds: float
+    """Of its outputs' first seconds, so many are not measured, however little is asked for: compilers take theirs."""
 
     def command(self, place: Place, models: Models) -> list[str]:
         """The process's command line."""
@@ -38,6 +46,8 @@ class Contender(Protocol):
 
 class Askance:
     """`askance classify` with the settings that `askance init` writes, but for the addresses."""
+
+    warm_up_seconds = 0.0
 
     def __init__(self, delivery: str) -> None:
         self._delivery = delivery
@@ -63,17 +73,70 @@ class Askance:
 
 
 class Script:
-    """A peer in Python: a script of this folder."""
+    """A peer in Python: a script of this folder.
 
-    def __init__(self, name: str, script: str, choices: str) -> None:
+    One with `needs` has an environment of its own, kept in ~/.cache/askance-bench: its versions are not ours. It finds
+    askance's kernel all the same.
+    """
+
+    warm_up_seconds = 0.0
+
+    def __init__(self, name: str, script: str, choices: str, *, needs: tuple[str, ...] = ()) -> None:
         self.name = name
         self.choices = choices
         self._script = script
+        self._needs = needs
+
+    def _python(self) -> str:
+        if not self._needs:
+            return sys.executable
+        folder = CACHE / self._needs[0].replace("==", "-")
+        python = folder / "bin" / "python"
+        done = folder / "installed"
+        if not done.exists():
+            free = {name: value for name, value in os.environ.items() if name not in ("PIP_CONSTRAINT", "VIRTUAL_ENV")}
+            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+            subprocess.run([str(python), "-m", "pip", "install", "--quiet", *self._needs], check=True, env=free)
+            done.touch()
+        return str(python)
 
     def command(self, place: Place, models: Models) -> list[str]:
+        kernel = (
+            f"import sys; sys.path.append({str(ROOT / 'python')!r}); import runpy; runpy.run_path(sys.argv.pop(1), "
+        )
+        start = [str(HERE / self._script)]
+        if self._needs:
+            start = ["-c", f"{kernel}run_name='__main__')", *start]
         return [
-            sys.executable, str(HERE / self._script), place.servers, place.group, place.documents, place.predictions,
+            self._python(), *start, place.servers, place.group, place.documents, place.predictions,
             place.queries, str(models.folder),
+        ]  # fmt: skip
+
+
+class KafkaStreams:
+    """A peer in Java: `kafka_streams/Peer.java`, whose jars Maven fetches once."""
+
+    name = "Kafka Streams"
+    warm_up_seconds = 10.0
+    choices = (
+        "Kafka Streams 4.1.1 on Java, two stream threads, a record at a time, at least once, no compression, batches of"
+        " 512 KiB; onnxruntime 1.22 on the same ONNX file, one session a thread, features and gate in Java; its first"
+        " 10 s of output are not measured"
+    )
+
+    def command(self, place: Place, models: Models) -> list[str]:
+        folder = HERE / "kafka_streams"
+        pom = folder / "pom.xml"
+        jars = CACHE / f"kafka-streams-{hashlib.sha256(pom.read_bytes()).hexdigest()[:8]}"
+        if not jars.exists():
+            subprocess.run(
+                ["mvn", "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={jars}.new"],
+                check=True,
+            )
+            Path(f"{jars}.new").rename(jars)
+        return [
+            "java", "-Xmx512m", "-cp", f"{jars}/*", str(folder / "Peer.java"), place.servers, place.group,
+            place.documents, place.predictions, place.queries, str(models.version),
         ]  # fmt: skip
 
 
@@ -87,4 +150,12 @@ ALL: tuple[Contender, ...] = (
         " gate in NumPy, `send` a record (no compression, which is aiokafka's default and the fastest here; idempotent,"
         " acks=all, 5 ms), commit after each batch: at least once",
     ),
+    Script(
+        "Quix Streams",
+        "quix.py",
+        "Quix Streams 3.28.1, a message at a time, at least once, commits each second; onnxruntime on the same ONNX"
+        " file, features and gate by askance's kernel",
+        needs=("quixstreams==3.28.1", f"onnxruntime=={version('onnxruntime')}", f"msgspec=={version('msgspec')}"),
+    ),
+    KafkaStreams(),
 )

@@ -273,6 +273,7 @@ class _Run:
             contract=assembly.contract(self._config),
             seed_set=assembly.seed_set(self._config, documents=documents),
             scores=scores,
+            latency_target_seconds=self._config.latency_target_ms / 1000,
         )
 
     async def _stream(self, classify: ClassifyWorker) -> None:

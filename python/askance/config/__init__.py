@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from askance.config.base import Section
+from askance.config.base import Positive, Section
 from askance.config.gate import BudgetConfig, ContractConfig, GateConfig
 from askance.config.kafka import KafkaConfig
 from askance.config.page import PageConfig
@@ -55,7 +55,10 @@ class Config(Section):
     any that fsspec knows), of which the state folder then keeps copies. Credentials come from the environment, as the
     store's own tools read them. Default: `registry/` in the state folder."""
     batch: Annotated[int, Field(ge=1, le=65_536)] = 4096
-    """Documents scored together at most."""
+    """Documents scored together at most; as many as have come, never waiting for more."""
+    latency_target_ms: Positive = 100.0
+    """How long scoring a batch may take: fewer documents are taken together when it takes longer, as with a large
+    student under load."""
     linger_ms: Annotated[float, Field(ge=0.0)] = 20.0
     """How long a batch waits for its first document."""
     logs: Literal["text", "json"] = "text"

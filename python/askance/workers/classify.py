@@ -17,6 +17,7 @@ import numpy as np
 from askance.calls import TeacherState
 from askance.codec import encode_batch
 from askance.records import Delivery, Position, Standing
+from askance.rules.batching import BatchSize
 from askance.rules.gate import CLOSED, Opening
 from askance.rules.serving import Part, alone, parts_of, predict, query_of, shadow
 from askance.rules.tally import tallies_of
@@ -46,7 +47,8 @@ class ClassifyWorker:
     `teacher_state` says, likewise, how the teacher is: the gate is told before a batch is drawn, never after. Under a
     `contract` it is asked about every document that the version is not sure enough of, and the budget is not used.
     `seed_set` picks what is asked about first, while there is no student. `scores` gives a student's logits and, where
-    a committee stands in the slot, how far it disagrees.
+    a committee stands in the slot, how far it disagrees. Batches are made smaller than `batch` documents where scoring
+    one takes longer than `latency_target_seconds`.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class ClassifyWorker:
         unix_time: Callable[[], float] = time.time,
         seed_set: SeedSet | None = None,
         scores: Score = alone,
+        latency_target_seconds: float = 0.1,
     ) -> None:
         self._seed_set = seed_set
         self._scores = scores
@@ -83,7 +86,7 @@ class ClassifyWorker:
         self._teacher_state = teacher_state
         self._telemetry = telemetry
         self._clock = clock
-        self._batch = batch
+        self._size = BatchSize(most=batch, target_seconds=latency_target_seconds)
         self._linger = linger_seconds
         self._contract = contract
         self._unix_time = unix_time
@@ -95,7 +98,7 @@ class ClassifyWorker:
         try:
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="score") as pool:
                 while not stop.is_set():
-                    records = await self._source.fetch(max_records=self._batch, max_wait_seconds=self._linger)
+                    records = await self._source.fetch(max_records=self._size.documents, max_wait_seconds=self._linger)
                     if records is None:
                         break
                     if not records:
@@ -133,7 +136,9 @@ class ClassifyWorker:
         )
         if predictions is not None:
             self._count_predictions(predictions)
-        self._telemetry.batches.observe(self._clock() - started)
+        seconds = self._clock() - started
+        self._telemetry.batches.observe(seconds)
+        self._size.took(len(records), seconds)
         return delivery
 
     def _count_predictions(self, predictions: Predictions) -> None:

@@ -112,11 +112,17 @@ class KafkaStream:
         """Of each input partition, the records of each output topic."""
         config = self._config
         outputs: defaultdict[tuple[str, int], defaultdict[str, list[Outgoing]]] = defaultdict(lambda: defaultdict(list))
+        before: tuple[str, int] | None = None
+        own: list[Outgoing] = []
         for record, value in delivery.predictions:
             if value is None:
                 msg = "documents are held on files only: contract.on_escalation is checked with the settings"
                 raise AssertionError(msg)
-            outputs[record.coordinates[:2]][config.predictions].append(_beside(record, value))
+            where = record.coordinates[:2]
+            # A partition's records come one after the other.
+            if where != before:
+                before, own = where, outputs[where][config.predictions]
+            own.append(Outgoing(record.key, value, record.headers, record.timestamp_ms))
         if delivery.queries:
             records = {record.coordinates: record for record, _ in delivery.predictions}
             for query in delivery.queries:
@@ -153,14 +159,9 @@ class KafkaStream:
 
 
 def _record(record: Any, lease: int) -> Record:
-    return Record(
-        coordinates=Coordinates(record.topic, record.partition, record.offset),
-        value=record.value,
-        key=record.key,
-        headers=record.headers,
-        timestamp_ms=record.timestamp,
-        lease=lease,
-    )
+    where = Coordinates(record.topic, record.partition, record.offset)
+    # Not by keyword: this is done for every document.
+    return Record(where, record.value, record.key, record.headers, record.timestamp, lease)
 
 
 def _beside(record: Record, value: bytes) -> Outgoing:

@@ -58,17 +58,12 @@ async def send(
     """Hand the records over in as few batches as they fit in; the futures are done when the broker has them."""
     futures = []
     builder = client.create_batch()
-    for record in records:
-        fields = {
-            "timestamp": record.timestamp_ms,
-            "key": record.key,
-            "value": record.value,
-            "headers": list(record.headers),
-        }
-        if builder.append(**fields) is None:
+    for key, value, headers, timestamp_ms in records:
+        listed = list(headers) if headers else []
+        if builder.append(timestamp=timestamp_ms, key=key, value=value, headers=listed) is None:
             futures.append(await client.send_batch(builder, topic, partition=partition))
             builder = client.create_batch()
-            builder.append(**fields)
+            builder.append(timestamp=timestamp_ms, key=key, value=value, headers=listed)
     if builder.record_count():
         futures.append(await client.send_batch(builder, topic, partition=partition))
     return futures
