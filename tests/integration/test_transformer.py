@@ -294,6 +294,11 @@ def test_eight_bits_that_answer_otherwise_are_not_published(tmp_path: Path, monk
     (warning,) = warnings
     assert warning.startswith("the student is published in 32 bits: in 8 it gave the same answer to 99.00%")
 
+    # The same labels and settings once more are nothing new; other settings are.
+    with pytest.raises(TrainingError, match="was trained on the very same"):
+        train(spec(tmp_path, **tiny(tmp_path, epochs=2, int8=True)))
+    assert train(spec(tmp_path, **tiny(tmp_path, epochs=1, int8=False))).version != manifest.version
+
 
 # Warm starts, and label sets that change.
 

@@ -93,3 +93,38 @@ async def test_a_topics_labels_estimate_the_student_and_take_it_back(servers: st
     assert f"version {last} is taken back, {first} is live again: live agreement is" in fleet.log
     report = await asked(fleet, "report", "-o", "report.html")
     assert f"{len(numbers):,} documents" in report
+
+
+async def test_under_a_contract_the_teachers_answer_follows_each_provisional_one(
+    servers: str, state: Path, tmp_path: Path
+) -> None:
+    count = 600
+    replay = tmp_path / "teacher.jsonl"
+    numbers = [number for number in range(count) if not is_poison(number)]
+    lines = [json.dumps({"id": f"d{n}", "text": text_of(n), "label": taught(n)}) for n in numbers]
+    replay.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    sections = {
+        "teacher": {"kind": "replay", "replay_path": str(replay), "labels": list(LABELS)},
+        "contract": {"agreement": 0.95},
+    }
+    async with Fleet(servers, tmp_path, delivery="exactly_once", state=state, sections=sections) as fleet:
+        await fleet.feed(count)
+        fleet.start(1)
+        fleet.start(2, worker="teach")
+        predictions: list[dict[str, Any]] = []
+
+        async def all_are_settled() -> bool:
+            nonlocal predictions
+            predictions = [json.loads(each.value) for each in await fleet.read(fleet.config.kafka.predictions)]
+            return len(predictions) >= 2 * len(numbers)
+
+        await until(all_are_settled, lambda: f"{len(predictions)} predictions\n{fleet.log[-4000:]}")
+        await fleet.stop(1, 2)
+        keys = {each.key for each in await fleet.read(fleet.config.kafka.predictions)}
+    standings: dict[str, list[str]] = {}
+    for one in predictions:
+        standings.setdefault(one["id"], []).append(one["standing"])
+        if one["standing"] == "settled":
+            assert one["label"] == taught(int(one["id"][1:]))
+    assert standings == {f"d{number}": ["provisional", "settled"] for number in numbers}
+    assert b"key-1" in keys

@@ -58,8 +58,9 @@ class World:
     def tallies(self) -> Sequence[Tally]:
         return self._tallies
 
-    def judged(self, *, since: int, versions: Sequence[str]) -> Sequence[Judged]:
-        return [row for row in self._judged if row.coordinates.offset >= since and row.version in versions]
+    def judged(self, *, since: int, newest: int, versions: Sequence[str]) -> Sequence[Judged]:
+        rows = [row for row in self._judged if row.coordinates.offset >= since and row.version in versions]
+        return rows[-newest:]
 
     def current(self) -> str:
         return self.live
@@ -206,6 +207,26 @@ def test_other_words_are_told_and_labels_to_come_are_waited_for() -> None:
     world = World(tallies, waiting)
     world.said = said
     assert told(*guard(world, limits)) == 1
+
+
+def test_of_a_long_life_only_the_newest_queries_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = run(GOOD, 0, version="v2"), run(BAD, 0, version="v2")
+    # It was bad once, too long ago to be read any more; what is counted is cut off with it.
+    later = [msgspec.structs.replace(tally, first_offset=tally.first_offset + 8192) for tally in good[0]]
+    rows = [
+        msgspec.structs.replace(row, coordinates=row.coordinates._replace(offset=row.coordinates.offset + 8192))
+        for row in good[1]
+    ]
+    world = World([*bad[0], *later], [*bad[1], *rows])
+    guard(world)[0].look()
+    assert world.rolled_back == ["v2"]
+    monkeypatch.setattr("askance.workers.guard._MOST_ROWS", len(rows) - 100)
+    world = World([*bad[0], *later], [*bad[1], *rows])
+    guard(world)[0].look()
+    assert world.rolled_back == []
+    world = World([*later, *bad[0]], [*rows, *bad[1]])
+    guard(world)[0].look()
+    assert world.rolled_back == ["v2"]
 
 
 def test_it_ends_when_it_is_told_to() -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from askance.rules.drift import Alarm
-from askance.rules.estimate.mean import checked, joined, point
+from askance.rules.estimate.mean import MINIMUM_EFFECTIVE, checked, joined, point
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,7 +85,8 @@ class SampledWatch:
         words = [(drawn.propensity, _places(drawn.text)) for drawn in window]
         words = [(propensity, places) for propensity, places in words if len(places)]
         if self._known is None:
-            self._known = _bitmap(places for _, places in words)
+            if len(words) >= MINIMUM_EFFECTIVE:
+                self._known = _bitmap(places for _, places in words)
             return None
         known = self._known
         now = _Sample([float((~known[places]).mean()) for _, places in words], [propensity for propensity, _ in words])

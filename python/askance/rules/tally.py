@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from askance.predictions import Predictions
-    from askance.records import Prediction
+    from askance.records import Judged, Prediction
 
 
 def tallies_of(predictions: Predictions, rows: NDArray[np.int64], *, is_shadow: bool = False) -> tuple[Tally, ...]:
@@ -65,6 +66,21 @@ def tally_of(predictions: Sequence[Prediction]) -> Tally | None:
 def _histogram(uncertainties: NDArray[np.floating]) -> tuple[int, ...]:
     bins = (uncertainties.astype(np.float64) * HISTOGRAM_BINS).astype(np.int64)
     return tuple(np.bincount(np.minimum(bins, HISTOGRAM_BINS - 1), minlength=HISTOGRAM_BINS).tolist())
+
+
+def newest_blocks(tallies: Sequence[Tally], rows: Sequence[Judged], *, block: int) -> tuple[list[Tally], list[Judged]]:
+    """What is left when only the newest `rows` are at hand: the blocks of `block` offsets that they cover whole."""
+    first: dict[tuple[str, int], int] = {}
+    for row in rows:
+        first.setdefault(row.coordinates[:2], row.coordinates.offset // block + 1)
+    return (
+        [
+            tally
+            for tally in tallies
+            if tally.first_offset // block >= first.get((tally.topic, tally.partition), math.inf)
+        ],
+        [row for row in rows if row.coordinates.offset // block >= first[row.coordinates[:2]]],
+    )
 
 
 def merged(tallies: Iterable[Tally]) -> Tally | None:

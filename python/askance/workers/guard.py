@@ -21,6 +21,7 @@ from askance.rules.drift import DriftWatch
 from askance.rules.estimate import estimate_window
 from askance.rules.guard import reason_to_roll_back
 from askance.rules.sampled import Drawn, SampledWatch
+from askance.rules.tally import newest_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from askance.telemetry import Telemetry
 
 _logger = logging.getLogger(__name__)
+_MOST_ROWS = 200_000
+"""Queries that a look reads at most, the newest: its memory does not grow with a version's age. Beyond that the
+interval that is watched is of a window that slides; by then it is several times narrower than the tolerance."""
 _WAITING_SHARE = 0.1
 """A window is looked at once no more than this part of its queries is still to be answered,"""
 _PATIENCE = 4
@@ -95,7 +99,8 @@ class GuardWorker:
         mine = [tally for tally in tallies if tally.version == live]
         rows: Sequence[Judged] = ()
         if mine:
-            rows = self._ledger.judged(since=min(tally.first_offset for tally in mine), versions=(live,))
+            first = min(tally.first_offset for tally in mine)
+            rows = self._ledger.judged(since=first, newest=_MOST_ROWS, versions=(live,))
         for alarm in (*self._new_alarms(live, tallies), *self._sampled_alarms(rows)):
             self._telemetry.drift_alarms.labels(kind=alarm.kind).inc()
             _logger.warning(
@@ -127,8 +132,11 @@ class GuardWorker:
             return None
         manifest = self._registry.manifest(live)
         before = [tally for tally in tallies if tally.version == manifest.parent and manifest.parent is not None]
+        counted = mine
+        if len(rows) == _MOST_ROWS:
+            counted, rows = newest_blocks(mine, rows, block=self._ledger.block)
         return reason_to_roll_back(
-            estimate_window(mine, rows, (), version=live),
+            estimate_window(counted, rows, (), version=live),
             mine,
             before,
             promoted_on=manifest.agreement,

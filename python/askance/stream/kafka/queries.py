@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from askance.codec import decode_position, decode_query, decode_settled, encode_settled
+from askance.codec import decode_position, decode_query, decode_settled, encode_predictions, encode_settled
 from askance.errors import StreamError
-from askance.records import Coordinates, DeadLetter, Reason, Record
+from askance.records import Coordinates, DeadLetter, Reason, Record, Standing
+from askance.rules.serving import answer
 from askance.stream.kafka.client import connection
 from askance.stream.kafka.faults import TROUBLE
 from askance.stream.kafka.letters import dead
@@ -67,6 +68,7 @@ class LaneWorker:
         self._behind: _Tenure | None = None
         self._catching_up: tuple[_Tenure, asyncio.Task[None]] | None = None
         self._owned = _Tenure(frozenset(), 0)
+        self._predictions_width = 0
         self._membership = Membership(
             config,
             group=f"{config.group.id}-teach",
@@ -106,7 +108,8 @@ class LaneWorker:
 
     async def _prepare(self, consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> None:
         config = self._config
-        counts = await partition_counts(config, (config.queries, config.labels))
+        counts = await partition_counts(config, (config.queries, config.labels, config.predictions))
+        self._predictions_width = counts[config.predictions]
         lanes, width = counts[config.queries], counts[config.labels]
         if width != lanes:
             msg = (
@@ -172,11 +175,28 @@ class LaneWorker:
         offsets = await asyncio.to_thread(self._ledger.offsets)
         await client.begin_transaction()
         outgoing = [Outgoing(_key(each.query), encode_settled(each), (), None) for each in settled]
-        await asyncio.gather(*await send(client, self._config.labels, tp.partition, outgoing))
+        acknowledgements = await send(client, self._config.labels, tp.partition, outgoing)
+        for partition, answers in self._corrections(settled).items():
+            acknowledgements += await send(client, self._config.predictions, partition, answers)
+        await asyncio.gather(*acknowledgements)
         # The group's offset moves along for whoever watches the lag; what was read is remembered by the ledger.
         await client.send_offsets_to_transaction({tp: offsets[tp.topic, tp.partition]}, self._membership.group)
         await client.commit_transaction()
         await asyncio.to_thread(self._ledger.published, settled)
+
+    def _corrections(self, settled: Sequence[Settled]) -> dict[int, list[Outgoing]]:
+        """What follows the provisional predictions of a contract, by partition of the predictions topic.
+
+        Sent in the transaction of the labels, so that each is sent once.
+        """
+        found: dict[int, list[Outgoing]] = {}
+        for query, label in ((each.query, each.label) for each in settled):
+            if query.standing == Standing.PROVISIONAL:
+                prediction, _ = answer(query, label)
+                [value] = encode_predictions([prediction])
+                partition = query.coordinates.partition % self._predictions_width
+                found.setdefault(partition, []).append(Outgoing(query.key, value, (), None))
+        return found
 
 
 class LabelView:
