@@ -29,6 +29,7 @@ class Place(NamedTuple):
     predictions: str
     queries: str
     dead_letters: str
+    tallies: str
     folder: Path
     """Its own working folder."""
 
@@ -65,6 +66,7 @@ class Askance:
                 "predictions": place.predictions,
                 "queries": place.queries,
                 "dead_letters": place.dead_letters,
+                "tallies": place.tallies,
                 "delivery": self._delivery,
             },
         }

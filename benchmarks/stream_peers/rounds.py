@@ -115,8 +115,10 @@ def run(
     name = f"{contender.name}-{topic}-{number}".replace(", ", "-").replace(" ", "-")
     own = folder / name
     own.mkdir()
-    place = Place(servers, name, topic, f"{name}.predictions", f"{name}.queries", f"{name}.dead", own)
-    outputs = dict.fromkeys((place.predictions, place.queries, place.dead_letters), _STAMPED)
+    place = Place(
+        servers, name, topic, f"{name}.predictions", f"{name}.queries", f"{name}.dead", f"{name}.tallies", own
+    )
+    outputs = dict.fromkeys((place.predictions, place.queries, place.dead_letters, place.tallies), _STAMPED)
     asyncio.run(_create(servers, outputs))
     with (own / "log").open("wb") as log:
         process = subprocess.Popen(
