@@ -22,11 +22,13 @@ from askance.config import Config
 from askance.health import Health
 from askance.ledger.view import ViewLedger
 from askance.records import Coordinates, Outcome, Query
+from askance.stream.kafka.labels import LabelView
 from askance.stream.kafka.produce import Outgoing, producer, send
-from askance.stream.kafka.queries import LabelView
+from askance.stream.kafka.queries import group_of_teach
 from askance.stream.kafka.topics import create_topics
 from askance.telemetry import Telemetry
-from tests.kafka.fleet import COMMAND, environment
+from tests.kafka.checks import offsets_never_go_back
+from tests.kafka.fleet import COMMAND, commits_of, environment
 from tests.kafka.readback import read, until
 from tests.kafka.stream import LABELS, label_of, text_of
 
@@ -159,6 +161,7 @@ async def test_killed_again_and_again_every_query_ends_once(servers: str, tmp_pa
         labels = await teachers.until_labelled()
         await asyncio.sleep(1.0)
         assert_each_ended_once(await teachers.labels())
+    offsets_never_go_back(await commits_of(servers, group_of_teach(teachers.kafka)))
     assert sum(each.label.outcome is Outcome.LABELLED for each in labels) > QUERIES / 2
 
 
