@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from askance.ledger import SqliteLedger
     from askance.manifest import Estimate, Manifest
     from askance.protocols import Follower, Ledger, Registry
-    from askance.stream.kafka.queries import LabelView
+    from askance.stream.kafka.labels import LabelView
     from askance.summary import Snapshot
     from askance.workers.teach import TeachWorker
 
@@ -180,6 +180,9 @@ class _Run:
             gc.collect()
             gc.freeze()
             background.append(asyncio.create_task(observer.run()))
+            if classify and assembly.on_kafka(self._config) and not self._workers & {"teach", "train"}:
+                backlog = await self._stack.enter_async_context(assembly.backlog(self._config))
+                background.append(asyncio.create_task(observer.listen(backlog.waiting)))
             if not self._stop.is_set():
                 self._health.ready("process")
             if teach:
