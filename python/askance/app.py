@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from askance import assembly, showing, teaching
+from askance import assembly, showing, teaching, tracing
 from askance.errors import AskanceError, RegistryUnreachableError
 from askance.health import Health
 from askance.records import LabelCounts, Reason
@@ -89,6 +89,7 @@ class _Run:
         self._telemetry = Telemetry()
         self._health = Health(time.monotonic)
         self._slot = Slot()
+        self._tracer = tracing.from_environment()
         self._stop = asyncio.Event()
         self._failures: list[str] = []
         self._labels: tuple[str, ...] = ()
@@ -107,6 +108,7 @@ class _Run:
             self._teacher = await asyncio.to_thread(teaching.make_teacher, self._config, self._labels)
             self._stack.push_async_callback(self._teacher.aclose)
         async with self._stack:
+            self._stack.push_async_callback(asyncio.to_thread, self._tracer.close)
             self._health.unready("process", "starting")
             serving = showing.metrics(self._config, self._telemetry, self._health, shows_page=self._shows_page)
             metrics = self._stack.enter_context(serving)
@@ -267,6 +269,7 @@ class _Run:
             max_backlog=self._config.budget.max_pending,
             teacher_state=observer.teacher_state,
             telemetry=self._telemetry,
+            tracer=self._tracer,
             clock=time.monotonic,
             batch=self._config.batch,
             linger_seconds=self._config.linger_ms / 1000,
@@ -289,7 +292,7 @@ class _Run:
             lanes = await assembly.lanes(self._config, ledger, self._telemetry, self._health)
             self._stack.push_async_callback(lanes.aclose)
             background.append(asyncio.create_task(self._stop_if_it_fails("teach", lanes.run())))
-        return teaching.teach_worker(self._config, self._teacher, self._labels, ledger, self._telemetry)
+        return teaching.teach_worker(self._config, self._teacher, self._labels, ledger, self._telemetry, self._tracer)
 
     async def _train(
         self, registry: Registry, background: list[asyncio.Task[None]]

@@ -72,10 +72,15 @@ class Progress:
 
         handler = ToStderr()
         handler.setFormatter(self._format)
-        logger = logging.getLogger("askance")
-        logger.handlers = [handler]
-        logger.setLevel(logging.WARNING if self._quiet else logging.INFO)
-        logger.propagate = False
+        # OpenTelemetry says here what it could not export.
+        for name, level in (
+            ("askance", logging.WARNING if self._quiet else logging.INFO),
+            ("opentelemetry", logging.WARNING),
+        ):
+            logger = logging.getLogger(name)
+            logger.handlers = [handler]
+            logger.setLevel(level)
+            logger.propagate = False
 
 
 @contextlib.contextmanager
