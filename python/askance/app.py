@@ -19,7 +19,7 @@ import msgspec
 from askance import assembly, showing, teaching, tracing
 from askance.errors import AskanceError, RegistryUnreachableError
 from askance.health import Health
-from askance.records import LabelCounts, Reason
+from askance.records import Reason
 from askance.rules.estimate import estimate_window
 from askance.stream.local import LocalStream
 from askance.student.committee import scores
@@ -377,7 +377,7 @@ class _Run:
             dead_letters=dead,
             documents_now=now,
             seconds=self._streaming_seconds,
-            labels=ledger.counts() if ledger else LabelCounts(),
+            labels=ledger.counts() if ledger else None,
             versions=len(versions),
             promoted=sum(manifest.verdict.promoted for manifest in versions),
             live=live,

@@ -346,6 +346,23 @@ def test_documents_without_a_label_are_told_with_what_to_do() -> None:
     assert "no label" not in "\n".join(SUMMARY.lines())
 
 
+def test_nothing_is_said_of_what_cannot_be_known() -> None:
+    """`classify` on Kafka has no labels; `teach` and `train` there see no documents; a run may have seen none yet."""
+    classify = msgspec.structs.replace(SUMMARY, labels=None)
+    teach = msgspec.structs.replace(SUMMARY, documents=0, accepted=0, documents_now=0, seconds=0.0)
+    empty = msgspec.structs.replace(teach, seconds=1.0)
+
+    def told(summary: Summary) -> list[str]:
+        return [line.split("  ")[0] for line in summary.lines()]
+
+    assert told(classify) == ["documents", "teacher asked", "versions", "agreement", "predictions"]
+    assert told(teach) == ["labels", "versions", "agreement", ""]
+    assert told(empty) == ["documents", "labels", "versions", "agreement", "", "predictions"]
+    assert "saved" not in "\n".join(empty.lines())
+    assert "labels" not in msgspec.structs.replace(SNAPSHOT, labels=None).line()
+    assert json.loads(msgspec.json.encode(classify))["labels"] is None
+
+
 def test_the_summary_as_json(execution: Execution) -> None:
     result = ask("run", "--output", "predictions.jsonl", "--json", "--quiet")
 
