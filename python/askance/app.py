@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from askance import assembly, showing, teaching
-from askance.endpoint import serve
 from askance.errors import AskanceError, RegistryUnreachableError
 from askance.health import Health
 from askance.records import LabelCounts, Reason
@@ -85,6 +84,8 @@ class _Run:
         self._workers = workers
         self._listener = listener
         self._once = once
+        # Workers apart share one askance.yaml, and one port: `askance page` shows them all.
+        self._shows_page = config.page.enabled and len(workers) > 1
         self._telemetry = Telemetry()
         self._health = Health(time.monotonic)
         self._slot = Slot()
@@ -106,7 +107,9 @@ class _Run:
             self._teacher = await asyncio.to_thread(teaching.make_teacher, self._config, self._labels)
             self._stack.push_async_callback(self._teacher.aclose)
         async with self._stack:
-            metrics = self._serve_metrics()
+            self._health.unready("process", "starting")
+            serving = showing.metrics(self._config, self._telemetry, self._health, shows_page=self._shows_page)
+            metrics = self._stack.enter_context(serving)
             for worker in sorted(assembly.alone(self._config, self._workers)):
                 self._stack.enter_context(assembly.exclusive(self._config, worker))
             registry = assembly.registry(self._config)
@@ -120,29 +123,10 @@ class _Run:
                 listener=self._listener,
             )
             if self._shows_page and metrics is not None:
-                address = await self._stack.enter_async_context(showing.beside(self._config, [metrics]))
-                _logger.info("page at %s", address)
+                await self._stack.enter_async_context(showing.beside(self._config, [metrics]))
             self._listen_to_signals()
             await self._run_workers(registry, observer)
             return await asyncio.to_thread(self._summary, registry, ledger)
-
-    @property
-    def _shows_page(self) -> bool:
-        # Workers apart share one askance.yaml, and one port: `askance page` shows them all.
-        return self._config.page.enabled and len(self._workers) > 1
-
-    def _serve_metrics(self) -> str | None:
-        """Where they are for this machine, if they are served."""
-        self._health.unready("process", "starting")
-        settings = self._config.metrics
-        if settings.port is None and not self._shows_page:
-            return None
-        host, port = ("127.0.0.1", 0) if settings.port is None else (settings.host, settings.port)
-        address = self._stack.enter_context(serve(host, port, self._telemetry, self._health))
-        if settings.port is not None:
-            _logger.info("metrics at %s/metrics, health at /healthz and /readyz", address)
-        local = address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
-        return f"{local}/metrics"
 
     async def _beat(self) -> None:
         while True:

@@ -13,20 +13,20 @@ import os
 import sys
 import threading
 import time
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from askance import assembly, teaching
+from askance import assembly, endpoint, teaching
 from askance.config import Config
 from askance.errors import AskanceError, ConfigError, UsageError
 from askance.health import Health
 from askance.telemetry import Telemetry
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from askance.page.feed import Feed
     from askance.protocols import Ledger, Registry
@@ -69,11 +69,28 @@ def show(config: Config, *, on_address: Callable[[str], None]) -> None:
     asyncio.run(_serve(config, config.page.metrics, asyncio.Event(), on_address, has_ledger=has_ledger))
 
 
+@contextmanager
+def metrics(config: Config, telemetry: Telemetry, health: Health, *, shows_page: bool) -> Iterator[str | None]:
+    """Serve a worker's metrics and health while the block runs, if the settings or the page want them.
+
+    Gives the address of the metrics as this machine reaches it. Raises `ConfigError`.
+    """
+    settings = config.metrics
+    if settings.port is None and not shows_page:
+        yield None
+        return
+    host, port = ("127.0.0.1", 0) if settings.port is None else (settings.host, settings.port)
+    with endpoint.serve(host, port, telemetry, health) as address:
+        _logger.info("metrics at %s/metrics, health at /healthz and /readyz", address)
+        yield address.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:") + "/metrics"
+
+
 @asynccontextmanager
-async def beside(config: Config, metrics: Sequence[str]) -> AsyncIterator[str]:
+async def beside(config: Config, workers: Sequence[str]) -> AsyncIterator[str]:
     """Show this run from a process of its own while the block runs; gives the page's address.
 
-    Raises `ConfigError` when it cannot be shown. One that dies later is warned of, and the run goes on.
+    `workers` are the addresses of their metrics. Raises `ConfigError` when it cannot be shown. One
+    that dies later is warned of, and the run goes on.
     """
     check(config)
     process = await asyncio.create_subprocess_exec(
@@ -87,13 +104,14 @@ async def beside(config: Config, metrics: Sequence[str]) -> AsyncIterator[str]:
     )
     if process.stdin is None or process.stdout is None:
         raise AssertionError
-    order = Order(config.model_dump_json(), (*metrics, *config.page.metrics))
+    order = Order(config.model_dump_json(), (*workers, *config.page.metrics))
     process.stdin.write(msgspec.json.encode(order) + b"\n")
     told = _told(await process.stdout.readline())
     watching = asyncio.create_task(_warn_of_its_end(process)) if told.address is not None else None
     try:
         if told.address is None:
             raise ConfigError(told.error or "the page's process ended at once")
+        _logger.info("page at %s", told.address)
         yield told.address
     finally:
         if watching is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+import pytest
 
 import askance
 from tests.integration.test_page import documents
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.slow
 def test_students_and_estimates_are_those_of_the_workers(tmp_path: Path) -> None:
     # What the first stream taught answers the second one.
     for name, count in (("first", 900), ("second", 300)):

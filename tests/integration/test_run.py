@@ -154,5 +154,5 @@ def test_logs_as_json_are_a_json_object_a_line(folder: Path) -> None:
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert {line["level"] for line in lines} <= {"info", "warning", "error"}
     assert all(line["at"].endswith("+00:00") for line in lines)
-    assert any(line.get("logger") == "askance.app" and "metrics at" in line["message"] for line in lines)
+    assert any(line.get("logger") == "askance.showing" and "metrics at" in line["message"] for line in lines)
     assert any("documents" in line.get("run", {}) for line in lines)
