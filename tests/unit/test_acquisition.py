@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from askance import _kernel, assembly
 from askance.calls import TeacherState
 from askance.config import Config
+from askance.manifest import FeaturizerConfig
 from askance.records import Coordinates
 from askance.rules.budget import PerSecondBudget, ShareBudget
 from askance.rules.committee import disagreement
@@ -29,7 +30,7 @@ N, K = 6000, 5
 COORDINATES = [Coordinates("t", offset % 3, offset) for offset in range(N)]
 LOGITS = np.random.default_rng(0).normal(0, 3, (N, K)).astype(np.float32)
 LABELS = ("a", "b", "c", "d", "e")
-FEATURES = features.build(assembly.FeaturizerConfig(bits=14)).transform
+FEATURES = features.build(FeaturizerConfig(bits=14)).transform
 
 
 def draws(seed: int, coordinates: Sequence[Coordinates] = COORDINATES) -> NDArray[np.float64]:
