@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -178,9 +177,7 @@ class _Run:
             classify = await self._classify(registry, observer) if "classify" in self._workers else None
             teach = await self._teach(background) if "teach" in self._workers else None
             train, looks = await self._train(registry, background) if "train" in self._workers else (None, ())
-            # What stands by now stays: full collections must not go through it again and again, on the event loop too.
-            gc.collect()
-            gc.freeze()
+            self._stack.enter_context(assembly.collector_at_rest(classifies=classify is not None))
             background.append(asyncio.create_task(observer.run()))
             if classify and assembly.on_kafka(self._config) and not self._workers & {"teach", "train"}:
                 backlog = await self._stack.enter_async_context(assembly.backlog(self._config))
