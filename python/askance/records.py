@@ -23,7 +23,8 @@ class Coordinates(NamedTuple):
     offset: _Int63
 
 
-class Record(msgspec.Struct, frozen=True):
+# Neither is tracked by the garbage collector: a batch makes thousands, and nothing in them can lead back to them.
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A document as the stream carries it; `value` is what the source delivered, byte for byte."""
 
     coordinates: Coordinates
@@ -35,7 +36,7 @@ class Record(msgspec.Struct, frozen=True):
     """Under which assignment of its partition it was fetched: a sink refuses what an ended one has fetched."""
 
 
-class Document(msgspec.Struct, frozen=True):
+class Document(msgspec.Struct, frozen=True, gc=False):
     """One decoded inbound text."""
 
     id: str
@@ -137,6 +138,8 @@ class Query(msgspec.Struct, frozen=True, omit_defaults=True):
     """The challenger that scored the document beside the version that answers, and what it would have answered."""
     shadow_predicted: str | None = None
     shadow_confidence: float | None = None
+    traceparent: str | None = None
+    """The document's W3C trace context, if it came with one."""
 
 
 class Outcome(StrEnum):

@@ -197,9 +197,7 @@ async def commits_of(servers: str, group: str) -> list[Committed]:
 def environment() -> dict[str, str]:
     """The tests' own askance, in whatever folder the process runs."""
     paths = [path for path in sys.path if path and not path.endswith("site-packages")]
-    # What tells the tests their broker is no setting of askance, which would refuse it as misspelt.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ASKANCE_TEST_")}
-    return {**inherited, "PYTHONPATH": os.pathsep.join(paths)}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _fields(number: int) -> tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]:

@@ -1,6 +1,6 @@
 """Makes each part from the settings; together with `app` and `teaching`, the only place that names adapters."""
 
-from askance.assembly.serving import budget, contract, decoder, gate, load, load_live, seed_set
+from askance.assembly.serving import budget, collector_at_rest, contract, decoder, gate, load, load_live, seed_set
 from askance.assembly.state import (
     alone,
     dead_letter_path,
@@ -20,6 +20,7 @@ __all__ = [
     "alone",
     "backlog",
     "budget",
+    "collector_at_rest",
     "contract",
     "create_topics",
     "dead_letter_path",

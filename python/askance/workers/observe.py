@@ -121,7 +121,7 @@ class Observer:
             accepted=self._accepted(),
             dead_letters=telemetry.dead_letter_total(),
             documents_per_second=rate,
-            labels=self._counts,
+            labels=None if self._ledger is None else self._counts,
             version=self._slot.student.version if self._slot.student else None,
             swaps=int(telemetry.value("askance_swaps_total")),
             agreement=self._agreement,

@@ -25,6 +25,7 @@ from askance.stream.kafka.membership import Membership
 from askance.stream.kafka.offsets import committed_offsets
 from askance.stream.kafka.produce import Outgoing, send
 from askance.stream.kafka.topics import partition_counts
+from askance.tracing import headers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -205,7 +206,10 @@ class LaneWorker:
     ) -> None:
         client = self._membership.producer(tp)
         await client.begin_transaction()
-        outgoing = [Outgoing(_key(each.query), encode_settled(each), (), None) for each in settled]
+        outgoing = [
+            Outgoing(_key(each.query), encode_settled(each), headers_of(each.query.traceparent), None)
+            for each in settled
+        ]
         acknowledgements = await send(client, self._config.labels, tp.partition, outgoing)
         for partition, answers in self._corrections(settled).items():
             acknowledgements += await send(client, self._config.predictions, partition, answers)
@@ -227,7 +231,7 @@ class LaneWorker:
                 prediction, _ = answer(query, label)
                 [value] = encode_predictions([prediction])
                 partition = query.coordinates.partition % self._predictions_width
-                found.setdefault(partition, []).append(Outgoing(query.key, value, (), None))
+                found.setdefault(partition, []).append(Outgoing(query.key, value, headers_of(query.traceparent), None))
         return found
 
 
