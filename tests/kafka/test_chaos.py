@@ -35,6 +35,8 @@ pytestmark = pytest.mark.slow
 # compared; one with a memory is what people use.
 BUDGET = {"exactly_once": ["--share", "0.1"], "at_least_once": ["--m-raru"]}
 DELIVERIES = tuple(BUDGET)
+# Nobody teaches here: the gate must not close, which would be a memory, too.
+SECTIONS = {"budget": {"max_pending": 10**9}}
 rng = random.Random(3)
 
 
@@ -134,7 +136,9 @@ async def test_nothing_is_lost_or_doubled(
     tmp_path: Path,
     size: Size,
 ) -> None:
-    async with Fleet(servers, tmp_path, delivery=delivery, state=state, budget=BUDGET[delivery]) as fleet:
+    async with Fleet(
+        servers, tmp_path, delivery=delivery, state=state, budget=BUDGET[delivery], sections=SECTIONS
+    ) as fleet:
         await scenario(fleet, size)
         await fleet.stop(*fleet.workers)
         await check(fleet)
@@ -154,7 +158,9 @@ async def test_the_broker_is_restarted(
         await asyncio.to_thread(own_cluster.wait_until_ready)
 
     servers = own_cluster.bootstrap_servers
-    async with Fleet(servers, tmp_path, delivery=delivery, state=state, budget=BUDGET[delivery]) as fleet:
+    async with Fleet(
+        servers, tmp_path, delivery=delivery, state=state, budget=BUDGET[delivery], sections=SECTIONS
+    ) as fleet:
         fleet.start(1, 2, 3)
         await fleet.until_joined()
         await in_rounds(fleet, size.documents, size.rounds, restart)
@@ -169,7 +175,7 @@ async def test_the_leader_is_killed(
 ) -> None:
     servers = three_brokers.bootstrap_servers
     async with Fleet(
-        servers, tmp_path, delivery=delivery, state=state, budget=BUDGET[delivery], replication=3
+        servers, tmp_path, delivery=delivery, state=state, budget=BUDGET[delivery], sections=SECTIONS, replication=3
     ) as fleet:
 
         async def kill(number: int) -> None:

@@ -90,7 +90,7 @@ def settings(guarded: Cluster, certificates: Certificates, **changed: Any) -> di
         "ssl.key.location": str(folder / "client.key"),
         "documents": ["documents"],
         "group.id": name,
-        **{topic: f"{name}.{topic}" for topic in ("predictions", "queries", "labels", "dead_letters")},
+        **{topic: f"{name}.{topic}" for topic in ("predictions", "queries", "labels", "tallies", "dead_letters")},
         **changed,
     }
 
@@ -125,7 +125,7 @@ def test_a_password_logs_in(guarded: Cluster, certificates: Certificates, tmp_pa
     done = create_topics(tmp_path, kafka, KAFKA_SASL_PASSWORD=ADMIN)
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("created") == 4
+    assert done.stdout.count("created") == 5
 
 
 def test_a_token_logs_in(guarded: Cluster, certificates: Certificates, tmp_path: Path) -> None:

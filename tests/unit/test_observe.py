@@ -56,9 +56,11 @@ async def test_the_last_that_was_told_counts_and_all_accepted_since(
     observer = Observer(ledger=None, slot=Slot(), telemetry=telemetry, clock=time.monotonic, listener=None)
     assert observer.backlog() == 0
     with caplog.at_level(logging.WARNING):
-        found = [backlog async for backlog in after_each(observer, telemetry, [None, None, 7, 3, None, None, 100])]
+        found = [
+            backlog async for backlog in after_each(observer, telemetry, [None, None, 7, 3, None, None, 100, None])
+        ]
     # A broker that refuses from the start closes no gate; one that is away later leaves it as it is.
-    assert found == [0, 0, 17, 13, 23, 33, 110]
+    assert found == [0, 0, 17, 13, 23, 33, 110, 120]
     assert [record.getMessage() for record in caplog.records] == [
         "how many queries wait for the teacher cannot be told: refused"
     ] * 2

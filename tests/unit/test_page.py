@@ -62,10 +62,12 @@ def test_the_workers_metrics_are_added_up_and_compared_with_what_they_said_befor
         worker.dead_letters.labels(reason="empty_text").inc()
         worker.dead_letters.labels(reason="too_large").inc()
         worker.lag.labels(topic="t", partition=partition).set(7 + partition)
+        worker.pending.set(50 + partition)
     first, problems = flows.read()
     assert problems == []
     assert first is not None
     assert (first.documents, first.dead_letters, first.documents_per_second, first.p50_ms) == (200, 4, None, None)
+    assert first.pending == 51  # each tells how many wait for all
     assert [(lag.topic, lag.partition, lag.records) for lag in first.lag] == [("t", "0", 7), ("t", "1", 8)]
     clock.now += 2.0
     one.documents.inc(30)

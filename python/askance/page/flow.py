@@ -93,12 +93,14 @@ def _flow(told: Sequence[Sample], rate: float | None, buckets: Mapping[float, fl
         if sample.name == "askance_lag_records":
             key = (sample.labels["topic"], sample.labels["partition"])
             lag[key] = lag.get(key, 0.0) + sample.value
+    # On Kafka each `classify` tells how many wait for all of them.
+    pending = [sample.value for sample in told if sample.name == "askance_pending_queries"]
     scales = [sample.value for sample in told if sample.name == "askance_gate_scale"]
     return Flow(
         documents=_sum(told, "askance_documents_total"),
         accepted=_sum(told, "askance_accepted_total"),
         dead_letters=_sum(told, "askance_dead_letters_total"),
-        pending=_sum(told, "askance_pending_queries"),
+        pending=max(pending, default=0.0),
         swaps=_sum(told, "askance_swaps_total"),
         gate_scale=max(scales, default=0.0),
         documents_per_second=rate,

@@ -83,19 +83,20 @@ class Observer:
             await asyncio.sleep(_INTERVAL_SECONDS)
 
     async def listen(self, waiting: Callable[[], Awaitable[int]]) -> None:
-        """Ask every few seconds, until cancelled, how many queries wait; `StreamError`s are warned of once in a row."""
-        is_warned = False
+        """Ask every few seconds, until cancelled, how many queries wait; warns of the second `StreamError` in a row."""
+        failures = 0
         while True:
             accepted = self._accepted()
             try:
                 self._counts = LabelCounts(pending=await waiting())
             except StreamError as exc:
                 # What was known last goes on counting; a broker that refuses to tell from the start closes no gate.
-                if not is_warned:
+                failures += 1
+                # What ends the stream, too, it says itself.
+                if failures == 2:
                     _logger.warning("how many queries wait for the teacher cannot be told: %s", exc)
-                is_warned = True
             else:
-                self._accepted_before, self._is_known, is_warned = accepted, True, False
+                self._accepted_before, self._is_known, failures = accepted, True, 0
             await asyncio.sleep(_LISTEN_SECONDS)
 
     async def _read(self, ledger: Ledger) -> None:
