@@ -82,7 +82,7 @@ $(FUZZER): | tools
 	RUSTUP_TOOLCHAIN=nightly cargo install --quiet cargo-fuzz --root .cargo-tools
 
 .PHONY: soak
-soak: .venv/ready-test  ## The Kafka tests at five times their size: 100,000 documents, 20 kills
+soak: .venv/ready-test  ## The Kafka tests at five times their size: 500,000 documents, 60 kills
 	$(BIN)/python -m pytest tests/kafka --soak
 
 .PHONY: test-kafka-3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from askance.ledger import SqliteLedger
     from askance.manifest import Estimate, Manifest
     from askance.protocols import Follower, Ledger, Registry
-    from askance.stream.kafka.queries import LabelView
+    from askance.stream.kafka.labels import LabelView
     from askance.summary import Snapshot
     from askance.workers.teach import TeachWorker
 
@@ -178,10 +177,11 @@ class _Run:
             classify = await self._classify(registry, observer) if "classify" in self._workers else None
             teach = await self._teach(background) if "teach" in self._workers else None
             train, looks = await self._train(registry, background) if "train" in self._workers else (None, ())
-            # What stands by now stays: full collections must not go through it again and again, on the event loop too.
-            gc.collect()
-            gc.freeze()
+            self._stack.enter_context(assembly.collector_at_rest(classifies=classify is not None))
             background.append(asyncio.create_task(observer.run()))
+            if classify and assembly.on_kafka(self._config) and not self._workers & {"teach", "train"}:
+                backlog = await self._stack.enter_async_context(assembly.backlog(self._config))
+                background.append(asyncio.create_task(observer.listen(backlog.waiting)))
             if not self._stop.is_set():
                 self._health.ready("process")
             if teach:

@@ -20,6 +20,7 @@ import msgspec
 
 from askance import assembly, teaching
 from askance.errors import AskanceError, DamagedVersionError
+from askance.processors import processors
 from askance.records import Coordinates, Query, Record
 from askance.rules.spend import money
 
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
 
     from askance.calls import Attempt
     from askance.config import Config
+    from askance.processors import Processors
     from askance.protocols import Teacher
 
 _LEAST_FREE_BYTES = 1_000_000_000
 _MOST_SKEW_SECONDS = 5.0
 _TIMEOUT_SECONDS = 10.0
+_CLASSIFYING, _TRAINING = 2, 1
+"""Busy threads of a worker; more processors than these are used by more processes."""
 _SAMPLE = "The parcel arrived two weeks late, and nobody answers the phone."
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -61,7 +65,7 @@ class Finding(msgspec.Struct, frozen=True):
 def examine(config: Config, *, ask: bool, unix_time: Callable[[], float]) -> Iterator[Finding]:
     """Every finding about these settings, one after the other as it is made."""
     yield from _extras(config)
-    yield _processors()
+    yield _processors(processors())
     yield from _state_folder(config)
     yield _registry(config)
     if assembly.on_kafka(config):
@@ -91,12 +95,19 @@ def _extras(config: Config) -> Iterator[Finding]:
         yield Finding("packages", State.WELL, f"all there: {', '.join(needed)}")
 
 
-def _processors() -> Finding:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    plan = f"{usable} usable; a student computes on one, a training on one of its own"
-    if usable < 2:
+def _processors(found: Processors) -> Finding:
+    """The plan of threads, and whether there are processors for it."""
+    limit = "no limit by control group" if found.quota is None else f"a control group's limit of {found.quota:g}"
+    plan = (
+        f"{found.usable:g} usable ({found.allowed} by affinity, {limit}); busy threads of `classify`:"
+        f" {_CLASSIFYING} (event loop, scoring: onnxruntime with 1 intra-op and 1 inter-op thread),"
+        f" of a training: {_TRAINING}, in a process of its own"
+    )
+    if found.usable < _CLASSIFYING:
         remedy = "give the process two, or run `askance train` on another machine: a training slows the stream down"
-        return Finding("processors", State.DOUBTFUL, plan, remedy)
+        return Finding("processors", State.DOUBTFUL, f"{plan}; oversubscribed", remedy)
+    if found.usable < _CLASSIFYING + _TRAINING:
+        plan += "; oversubscribed while both are at full load"
     return Finding("processors", State.WELL, plan)
 
 

@@ -23,7 +23,8 @@ class Coordinates(NamedTuple):
     offset: _Int63
 
 
-class Record(msgspec.Struct, frozen=True):
+# Neither is tracked by the garbage collector: a batch makes thousands, and nothing in them can lead back to them.
+class Record(msgspec.Struct, frozen=True, gc=False):
     """A document as the stream carries it; `value` is what the source delivered, byte for byte."""
 
     coordinates: Coordinates
@@ -35,7 +36,7 @@ class Record(msgspec.Struct, frozen=True):
     """Under which assignment of its partition it was fetched: a sink refuses what an ended one has fetched."""
 
 
-class Document(msgspec.Struct, frozen=True):
+class Document(msgspec.Struct, frozen=True, gc=False):
     """One decoded inbound text."""
 
     id: str

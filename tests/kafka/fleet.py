@@ -185,9 +185,13 @@ class Fleet:
 
     async def commits(self) -> list[Committed]:
         """Everything the group ever committed, in the broker's order, from the broker's own log of it."""
-        group = self.config.kafka.group.id
-        records = await self.read("__consumer_offsets")
-        return [found for each in records if (found := _commit(each, group)) is not None]
+        return await commits_of(self._servers, self.config.kafka.group.id)
+
+
+async def commits_of(servers: str, group: str) -> list[Committed]:
+    """Everything a group ever committed, in the broker's order, from the broker's own log of it."""
+    records = await read(servers, "__consumer_offsets")
+    return [found for each in records if (found := _commit(each, group)) is not None]
 
 
 def environment() -> dict[str, str]:

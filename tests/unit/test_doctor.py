@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner
 
+from askance import doctor
 from askance.cli.main import app
 from askance.config import Config
 from askance.doctor import Finding, State, examine
+from askance.processors import Processors
 from tests.paged import fill
 
 if TYPE_CHECKING:
@@ -91,6 +93,24 @@ def test_a_healthy_run_is_called_healthy_and_nothing_is_made(tmp_path: Path) -> 
     assert {finding.state for part, finding in findings.items() if part != "processors"} == {State.WELL}
     assert "recorded answers" in findings["teacher"].found
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("quota", "state", "says"),
+    [
+        (1.5, State.DOUBTFUL, "1.5 usable (8 by affinity, a control group's limit of 1.5)"),
+        (2.0, State.WELL, "oversubscribed while both are at full load"),
+        (None, State.WELL, "8 usable (8 by affinity, no limit by control group); busy threads of `classify`: 2"),
+    ],
+)
+def test_the_plan_of_threads_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: float | None, state: State, says: str
+) -> None:
+    monkeypatch.setattr(doctor, "processors", lambda: Processors(8, quota))
+    finding = found(settings(tmp_path))["processors"]
+    assert finding.state is state
+    assert says in finding.found
+    assert ("oversubscribed" in finding.found) == (quota is not None)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Makes each part from the settings; together with `app` and `teaching`, the only place that names adapters."""
 
-from askance.assembly.serving import budget, contract, decoder, gate, load, load_live, seed_set
+from askance.assembly.serving import budget, collector_at_rest, contract, decoder, gate, load, load_live, seed_set
 from askance.assembly.state import (
     alone,
     dead_letter_path,
@@ -13,12 +13,14 @@ from askance.assembly.state import (
     registry,
     registry_poll_seconds,
 )
-from askance.assembly.streams import create_topics, label_view, lanes, stream
+from askance.assembly.streams import backlog, create_topics, label_view, lanes, stream
 from askance.assembly.training import guard, rollout, schedule, trainer
 
 __all__ = [
     "alone",
+    "backlog",
     "budget",
+    "collector_at_rest",
     "contract",
     "create_topics",
     "dead_letter_path",
