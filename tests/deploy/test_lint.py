@@ -199,7 +199,7 @@ def test_the_compose_file_is_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     services: dict[str, Any] = json.loads(done.stdout)["services"]
 
-    assert set(services) == {"kafka", "topics", "classify", "teach", "train"}
+    assert set(services) == {"kafka", "topics", "classify", "teach", "train", "page"}
     assert all(service["read_only"] for name, service in services.items() if name != "kafka")
 
 
