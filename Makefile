@@ -82,7 +82,7 @@ $(FUZZER): | tools
 	RUSTUP_TOOLCHAIN=nightly cargo install --quiet cargo-fuzz --root .cargo-tools
 
 .PHONY: soak
-soak: .venv/ready-test  ## The Kafka tests at five times their size: 100,000 documents, 20 kills
+soak: .venv/ready-test  ## The Kafka tests at five times their size: 500,000 documents, 60 kills
 	$(BIN)/python -m pytest tests/kafka --soak
 
 .PHONY: test-kafka-3
@@ -186,7 +186,7 @@ clean:  ## Remove .venv and everything that was built
 # Each stamp holds what one audience needs. They share one environment, so each only adds.
 
 .venv/ready-demo: EXTRAS := --extras train,page
-.venv/ready-test: EXTRAS := --extras train,encoder,openai,kafka,s3,page --group test
+.venv/ready-test: EXTRAS := --extras train,encoder,openai,kafka,s3,page,otel --group test
 .venv/ready-kafka: EXTRAS := --extras train,kafka
 .venv/ready-docs: EXTRAS := --group docs
 .venv/ready-deploy: EXTRAS := --group deploy

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import statistics
@@ -38,6 +39,7 @@ from askance.training.pipeline import train
 from askance.training.spec import Spec
 from askance.workers.classify import ClassifyWorker
 from deploy.kafka.broker import Cluster
+from tests.kafka.lag import LagProbe, percentile
 from tests.kafka.readback import read
 from tests.kafka.stream import LABELS, teach_ledger, text_of
 
@@ -78,14 +80,6 @@ class Timed:
         return sum(count for _, count in rest) / (rest[-1][0] - began)
 
 
-async def lag(found: list[float]) -> None:
-    """Notes, until cancelled, by how many seconds the event loop comes late to a task that wakes every 5 ms."""
-    while True:
-        due = time.perf_counter() + 0.005
-        await asyncio.sleep(0.005)
-        found.append(time.perf_counter() - due)
-
-
 async def round_of(
     mode: str, name: str, servers: str, folder: Path, documents: int, batch: int, lags: list[float]
 ) -> float:
@@ -116,7 +110,6 @@ async def round_of(
     stream = KafkaStream(config.kafka, telemetry=telemetry, health=Health(time.monotonic), clock=time.monotonic)
     await stream.start()
     sink = Timed(stream, documents, stop)
-    probe = asyncio.create_task(lag(lags))
     try:
         worker = ClassifyWorker(
             source=stream,
@@ -132,9 +125,12 @@ async def round_of(
             batch=config.batch,
             linger_seconds=0.02,
         )
-        await worker.run(stop)
+        gc.freeze()  # as `app` does
+        with LagProbe() as probe:
+            await worker.run(stop)
+        gc.unfreeze()
+        lags += probe.seconds
     finally:
-        probe.cancel()
         await stream.aclose()
     places = Counter(
         (one["partition"], one["offset"])
@@ -191,8 +187,8 @@ def main() -> None:
                     rates[mode].append(rate)
                     print(f"round {number}  {mode:<14}{rate:>10,.0f} documents/s", flush=True)
     ratios = [once / least for once, least in zip(rates["exactly_once"], rates["at_least_once"], strict=True)]
-    late = statistics.quantiles(lags, n=1000)
-    print(f"event loop lag under full load: p50 {1e3 * late[499]:.1f} ms, p99 {1e3 * late[989]:.1f} ms")
+    median, late = (1e3 * percentile(lags, permille) for permille in (500, 990))
+    print(f"event loop lag under full load: p50 {median:.1f} ms, p99 {late:.1f} ms")
     print(f"ratios by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
     print(json.dumps({"bench": "delivery", "exactly_once_over_at_least_once": round(statistics.median(ratios), 3)}))
 

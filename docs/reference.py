@@ -92,8 +92,15 @@ def commands() -> str:
     lines = [
         "# Commands",
         "",
-        "Exit codes: 0 done; 1 something failed while running; 2 the command, its input or its",
-        "settings are wrong. Each failure is one line on stderr.",
+        "| exit code | means |",
+        "|---|---|",
+        "| 0 | done |",
+        "| 1 | something failed while running, or what was looked over (`doctor`, `replay`) is not in order |",
+        "| 2 | the command, its input or its settings are wrong: nothing was begun |",
+        "",
+        "Each failure is one line on stderr. What takes a while shows there how far it is, on a terminal alone;",
+        "elsewhere the workers log a JSON object a line (setting `logs`). `--help` after any command gives its flags",
+        "and an example, `askance --install-completion` completes them in your shell.",
         "",
     ]
     lines += _commands(typer.main.get_command(app), "askance")

@@ -96,9 +96,7 @@ def fill(state: Path, *texts: str) -> list[str]:
 @contextmanager
 def shown(folder: Path, *flags: str, token: str | None = TOKEN) -> Iterator[str]:
     """`askance page` on the state `folder`/state while the block runs; gives its address."""
-    # What tells the tests their broker or browser is no setting of askance, which would refuse it as misspelt.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ASKANCE_TEST_")}
-    environment = {**inherited, "PAGE_TOKEN": token or ""}
+    environment = {**os.environ, "PAGE_TOKEN": token or ""}
     command = [*COMMAND, "page", "--state", "state", "--port", "0", "--set", "page.interval_seconds=0.2", *flags]
     process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
     try:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from askance import assembly, showing, teaching
+from askance import assembly, showing, teaching, tracing
 from askance.errors import AskanceError, RegistryUnreachableError
 from askance.health import Health
-from askance.records import LabelCounts, Reason
+from askance.records import Reason
 from askance.rules.estimate import estimate_window
 from askance.stream.local import LocalStream
 from askance.student.committee import scores
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from askance.ledger import SqliteLedger
     from askance.manifest import Estimate, Manifest
     from askance.protocols import Follower, Ledger, Registry
-    from askance.stream.kafka.queries import LabelView
+    from askance.stream.kafka.labels import LabelView
     from askance.summary import Snapshot
     from askance.workers.teach import TeachWorker
 
@@ -88,6 +88,7 @@ class _Run:
         self._telemetry = Telemetry()
         self._health = Health(time.monotonic)
         self._slot = Slot()
+        self._tracer = tracing.from_environment()
         self._stop = asyncio.Event()
         self._failures: list[str] = []
         self._labels: tuple[str, ...] = ()
@@ -106,6 +107,7 @@ class _Run:
             self._teacher = await asyncio.to_thread(teaching.make_teacher, self._config, self._labels)
             self._stack.push_async_callback(self._teacher.aclose)
         async with self._stack:
+            self._stack.push_async_callback(asyncio.to_thread, self._tracer.close)
             self._health.unready("process", "starting")
             serving = showing.metrics(self._config, self._telemetry, self._health, shows_page=self._shows_page)
             metrics = self._stack.enter_context(serving)
@@ -177,6 +179,9 @@ class _Run:
             train, looks = await self._train(registry, background) if "train" in self._workers else (None, ())
             self._stack.enter_context(assembly.collector_at_rest(classifies=classify is not None))
             background.append(asyncio.create_task(observer.run()))
+            if classify and assembly.on_kafka(self._config) and not self._workers & {"teach", "train"}:
+                backlog = await self._stack.enter_async_context(assembly.backlog(self._config))
+                background.append(asyncio.create_task(observer.listen(backlog.waiting)))
             if not self._stop.is_set():
                 self._health.ready("process")
             if teach:
@@ -264,6 +269,7 @@ class _Run:
             max_backlog=self._config.budget.max_pending,
             teacher_state=observer.teacher_state,
             telemetry=self._telemetry,
+            tracer=self._tracer,
             clock=time.monotonic,
             batch=self._config.batch,
             linger_seconds=self._config.linger_ms / 1000,
@@ -286,7 +292,7 @@ class _Run:
             lanes = await assembly.lanes(self._config, ledger, self._telemetry, self._health)
             self._stack.push_async_callback(lanes.aclose)
             background.append(asyncio.create_task(self._stop_if_it_fails("teach", lanes.run())))
-        return teaching.teach_worker(self._config, self._teacher, self._labels, ledger, self._telemetry)
+        return teaching.teach_worker(self._config, self._teacher, self._labels, ledger, self._telemetry, self._tracer)
 
     async def _train(
         self, registry: Registry, background: list[asyncio.Task[None]]
@@ -371,7 +377,7 @@ class _Run:
             dead_letters=dead,
             documents_now=now,
             seconds=self._streaming_seconds,
-            labels=ledger.counts() if ledger else LabelCounts(),
+            labels=ledger.counts() if ledger else None,
             versions=len(versions),
             promoted=sum(manifest.verdict.promoted for manifest in versions),
             live=live,

@@ -348,6 +348,9 @@ class LedgerView(Ledger, Protocol):
     def unpublished(self, lane: int, limit: int) -> Sequence[Settled]:
         """What has ended here of a lane and is not on the labels topic yet, oldest first."""
 
+    def waiting(self) -> Mapping[int, int]:
+        """By lane: how many queries have not ended yet, or have and are not on the labels topic yet."""
+
     def published(self, settled: Sequence[Settled]) -> None:
         """These stand on the labels topic now."""
 

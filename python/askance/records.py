@@ -138,6 +138,8 @@ class Query(msgspec.Struct, frozen=True, omit_defaults=True):
     """The challenger that scored the document beside the version that answers, and what it would have answered."""
     shadow_predicted: str | None = None
     shadow_confidence: float | None = None
+    traceparent: str | None = None
+    """The document's W3C trace context, if it came with one."""
 
 
 class Outcome(StrEnum):

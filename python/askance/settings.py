@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 DEFAULT_FILE = Path("askance.yaml")
 """Read when it is in the working directory and no other file is named."""
 
+# What tells askance's own tests where their broker and browser are is no setting.
+_TESTS = f"{PREFIX}TEST_"
 # Kubernetes puts these into every container beside a service whose name begins with "askance".
 _KUBERNETES = re.compile(r"ASKANCE_([A-Z0-9]+_)*(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
 _CREDENTIALS = (
@@ -213,7 +215,7 @@ def _from_environment() -> dict[str, _Given]:
     names = {}
     for name in sorted(os.environ):
         upper = name.upper()
-        if not upper.startswith(PREFIX):
+        if not upper.startswith(PREFIX) or upper.startswith(_TESTS):
             continue
         if upper in variables:
             names[variables[upper]] = name

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from askance import assembly, endpoint, teaching
+from askance import assembly, endpoint, logs, teaching
 from askance.config import Config
 from askance.errors import AskanceError, ConfigError, UsageError
 from askance.health import Health
@@ -238,6 +238,7 @@ def main() -> None:
     """The process beside a run."""
     order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
     config = Config.model_validate_json(order.config)
+    logs.warn_on_stderr(config.logs)
 
     def tell(told: Told) -> None:
         sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")

@@ -16,7 +16,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     accepted: int
     dead_letters: int
     documents_per_second: float
-    labels: LabelCounts
+    labels: LabelCounts | None
+    """None where this process cannot know: `classify` on Kafka."""
     version: str | None
     swaps: int
     agreement: Estimate | None
@@ -26,10 +27,10 @@ class Snapshot(msgspec.Struct, frozen=True):
         """On one line."""
         share = self.accepted / self.documents if self.documents else 0.0
         agreement = f"{self.agreement.value:.1%}" if self.agreement else "not enough labels yet"
+        learned = f"labels {self.labels.labelled:,}  agreement {agreement}  " if self.labels else ""
         return (
             f"{self.seconds:6.1f} s  {self.documents:>9,} documents  {self.documents_per_second:>8,.0f}/s  "
-            f"accepted {share:6.2%}  labels {self.labels.labelled:,}  agreement {agreement}  "
-            f"version {self.version or 'none'}  swaps {self.swaps}"
+            f"accepted {share:6.2%}  {learned}version {self.version or 'none'}  swaps {self.swaps}"
         )
 
 
@@ -43,7 +44,8 @@ class Summary(msgspec.Struct, frozen=True):
     """Documents delivered by this run alone."""
     seconds: float
     """From this run's first fetch to its last delivery."""
-    labels: LabelCounts
+    labels: LabelCounts | None
+    """None where this process cannot know: `classify` on Kafka."""
     versions: int
     promoted: int
     live: str | None
@@ -61,19 +63,27 @@ class Summary(msgspec.Struct, frozen=True):
 
     def lines(self) -> list[str]:
         """In plain words, a line each."""
-        share = self.accepted / self.documents if self.documents else 0.0
         rate = self.documents_now / self.seconds if self.seconds else 0.0
         labels = self.labels
-        lines = [
-            f"documents      {self.documents:,} ({self.documents_now:,} in this run, {rate:,.0f} per second)",
-            f"teacher asked  {self.accepted:,} ({share:.2%} of the documents, {1 - share:.2%} saved)",
-            f"labels         {labels.labelled:,} valid, {labels.invalid:,} invalid, {labels.failed:,} failed, "
-            f"{labels.lost:,} lost, {labels.pending + labels.asked:,} still waiting",
+        lines = [f"documents      {self.documents:,} ({self.documents_now:,} in this run, {rate:,.0f} per second)"]
+        if self.documents:
+            share = self.accepted / self.documents
+            lines.append(f"teacher asked  {self.accepted:,} ({share:.2%} of the documents, {1 - share:.2%} saved)")
+        elif not self.seconds:
+            # `teach` and `train` on Kafka have seen no document, and there may be many.
+            lines.clear()
+        if labels is not None:
+            lines.append(
+                f"labels         {labels.labelled:,} valid, {labels.invalid:,} invalid, {labels.failed:,} failed, "
+                f"{labels.lost:,} lost, {labels.pending + labels.asked:,} still waiting"
+            )
+        lines += [
             f"versions       {self.versions} trained, {self.promoted} found fit, {self.swaps} swapped in by this run; "
             f"live: {self.live or 'none'}",
             f"agreement      live version on held-out labels: {_estimate(self.live_agreement)}",
-            f"               stream, all versions, weighted:  {_estimate(self.stream_agreement)}",
         ]
+        if labels is not None:
+            lines.append(f"               stream, all versions, weighted:  {_estimate(self.stream_agreement)}")
         if self.documents_now or self.seconds:
             lines.append(f"predictions    {self.predictions}")
         if self.before_first:

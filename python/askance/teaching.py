@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from askance.protocols import AugmentationLedger, BatchTeacher, Ledger, Registry, Student, Teacher, Trainer
     from askance.rules.spend import Price
     from askance.telemetry import Telemetry
+    from askance.tracing import Tracer
     from askance.workers.augment import Augmenter
     from askance.workers.batch import BatchWorker
     from askance.workers.teach import TeachWorker
@@ -163,7 +164,12 @@ def _first(settings: TeacherConfig) -> TeacherConfig:
 
 
 def teach_worker(
-    config: Config, teacher: Teacher, label_set: tuple[str, ...], ledger: Ledger, telemetry: Telemetry
+    config: Config,
+    teacher: Teacher,
+    label_set: tuple[str, ...],
+    ledger: Ledger,
+    telemetry: Telemetry,
+    tracer: Tracer,
 ) -> TeachWorker:
     """The teach worker on its teacher, made anew where the prompt or the cascade's threshold needs the ledger."""
     from askance.rules.pace import Pace, Spacing
@@ -191,6 +197,7 @@ def teach_worker(
         audit_share=settings.audit_share if settings.kind == "openai" else 0.0,
         reuse=settings.reuse,
         alike=settings.near_duplicates,
+        tracer=tracer,
     )
 
 

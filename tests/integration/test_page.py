@@ -65,7 +65,7 @@ def run(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     try:
         assert process.stderr is not None
-        found = next(match for line in process.stderr if (match := re.search(r"page at (http://\S+)", line)))
+        found = next(match for line in process.stderr if (match := re.search(r"page at (http://[^\s\"]+)", line)))
         yield process, found[1]
     finally:
         process.kill()

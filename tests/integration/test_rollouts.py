@@ -21,7 +21,7 @@ WORDS = {
 }
 LABELS = list(WORDS)
 AGREEMENT = 0.95
-SAME, CHANGED = 3_000, 3_000
+SAME, CHANGED = 3_000, 9_000
 
 
 def rows(numbers: range, *, changed_from: int) -> list[dict[str, str]]:

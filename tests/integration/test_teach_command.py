@@ -151,9 +151,11 @@ async def test_another_label_set_than_the_live_versions_is_warned_of(state: Path
         waiting(state, "one text", "another")
         again = await teach(server, state)
     assert exit_code == 0
-    assert err == (
-        f"askance: the live version {version} has another label set than the settings: "
-        "it does not know 'no', still answers 'perhaps'\n"
+    warning = json.loads(err)
+    assert (warning["level"], warning["logger"]) == ("warning", "askance.teaching")
+    assert warning["message"] == (
+        f"the live version {version} has another label set than the settings: "
+        "it does not know 'no', still answers 'perhaps'"
     )
     assert same != version
     assert again == (0, "")

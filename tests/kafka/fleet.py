@@ -185,17 +185,19 @@ class Fleet:
 
     async def commits(self) -> list[Committed]:
         """Everything the group ever committed, in the broker's order, from the broker's own log of it."""
-        group = self.config.kafka.group.id
-        records = await self.read("__consumer_offsets")
-        return [found for each in records if (found := _commit(each, group)) is not None]
+        return await commits_of(self._servers, self.config.kafka.group.id)
+
+
+async def commits_of(servers: str, group: str) -> list[Committed]:
+    """Everything a group ever committed, in the broker's order, from the broker's own log of it."""
+    records = await read(servers, "__consumer_offsets")
+    return [found for each in records if (found := _commit(each, group)) is not None]
 
 
 def environment() -> dict[str, str]:
     """The tests' own askance, in whatever folder the process runs."""
     paths = [path for path in sys.path if path and not path.endswith("site-packages")]
-    # What tells the tests their broker is no setting of askance, which would refuse it as misspelt.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ASKANCE_TEST_")}
-    return {**inherited, "PYTHONPATH": os.pathsep.join(paths)}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _fields(number: int) -> tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]:

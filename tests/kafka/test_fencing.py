@@ -7,8 +7,9 @@ import time
 import uuid
 from collections import Counter
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -16,7 +17,8 @@ from aiokafka.errors import CoordinatorNotAvailableError
 
 from askance.config import KafkaConfig
 from askance.health import Health
-from askance.records import Delivery, Position
+from askance.records import DeadLetter, Delivery, Position, Reason
+from askance.stream.kafka import documents
 from askance.stream.kafka.documents import KafkaStream
 from askance.stream.kafka.membership import transactional_id
 from askance.stream.kafka.produce import Outgoing, producer, send
@@ -26,6 +28,8 @@ from tests.kafka.readback import read
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    from aiokafka import AIOKafkaProducer
 
     from askance.records import Record
 
@@ -136,6 +140,37 @@ async def test_a_zombie_moves_nothing(servers: str, delivery: str) -> None:
     assert [each.value for each in predictions].count(b"heir") == PARTITIONS * RECORDS
     if delivery == "exactly_once":
         assert {each.value for each in predictions} == {b"heir"}
+
+
+async def test_a_zombie_that_learns_of_it_between_two_sends_lives_on(
+    servers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The transaction is over by the second one, of which aiokafka tells in an error that is none of Kafka's."""
+    config = await filled(servers, "exactly_once")
+
+    async def send_and_hear(client: AIOKafkaProducer, *arguments: Any) -> list[asyncio.Future[Any]]:
+        acknowledgements = await send(client, *arguments)
+        await asyncio.gather(*acknowledgements, return_exceptions=True)
+        return acknowledgements
+
+    async with member(config) as zombie:
+        early = await fetch(zombie, PARTITIONS * 5)
+        pretend_to_be_alive(zombie)
+        async with member(config) as heir:
+            everything = await fetch(heir, PARTITIONS * RECORDS)
+            assert len(await heir.deliver(delivery_of(everything, b"heir"))) == PARTITIONS
+            letters = [DeadLetter(record, Reason.INVALID_JSON, "poison") for record in early]
+            monkeypatch.setattr(documents, "send", send_and_hear)
+
+            both = msgspec.structs.replace(delivery_of(early, b"zombie"), dead_letters=letters)
+            assert await zombie.deliver(both) == []
+
+        monkeypatch.undo()
+        assert not zombie._membership.is_sound
+        async with asyncio.timeout(60):
+            while not (zombie._membership.is_sound and zombie._membership.held):
+                assert await zombie.fetch(max_records=1, max_wait_seconds=0.1) == []
+    assert await committed(config) == dict.fromkeys(range(PARTITIONS), RECORDS)
 
 
 async def test_a_commit_that_is_tried_again_is_still_the_evicted_members(servers: str) -> None:

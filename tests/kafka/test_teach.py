@@ -12,7 +12,7 @@ import time
 import uuid
 from collections import Counter
 from contextlib import closing
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 import yaml
@@ -22,16 +22,18 @@ from askance.config import Config
 from askance.health import Health
 from askance.ledger.view import ViewLedger
 from askance.records import Coordinates, Outcome, Query
+from askance.stream.kafka.labels import LabelView
 from askance.stream.kafka.produce import Outgoing, producer, send
-from askance.stream.kafka.queries import LabelView
+from askance.stream.kafka.queries import group_of_teach
 from askance.stream.kafka.topics import create_topics
 from askance.telemetry import Telemetry
-from tests.kafka.fleet import COMMAND, environment
+from tests.kafka.checks import offsets_never_go_back
+from tests.kafka.fleet import COMMAND, commits_of, environment
 from tests.kafka.readback import read, until
 from tests.kafka.stream import LABELS, label_of, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from askance.config import KafkaConfig
@@ -43,10 +45,16 @@ LANES = 3
 QUERIES = 1200
 
 
+def query(number: int) -> Query:
+    """Of the lane that its document's partition is."""
+    where = Coordinates("t", number % LANES, number)
+    return Query(where, f"d{number}", text_of(number), None, None, 1.0, 1.0, None, 0)
+
+
 class Teachers:
     """Processes of `teach`, each with a state folder of its own, in one group."""
 
-    def __init__(self, servers: str, folder: Path) -> None:
+    def __init__(self, servers: str, folder: Path, teacher: Mapping[str, Any] | None = None) -> None:
         self._folder = folder
         name = f"teach-{uuid.uuid4().hex[:8]}"
         documents = folder / "documents.jsonl"
@@ -63,7 +71,8 @@ class Teachers:
                 "predictions": f"{name}.predictions",
                 "dead_letters": f"{name}.dead",
             },
-            "teacher": {
+            "teacher": teacher
+            or {
                 "kind": "replay",
                 "replay_path": str(documents),
                 "labels": list(LABELS),
@@ -75,18 +84,14 @@ class Teachers:
         self.kafka: KafkaConfig = Config.model_validate(settings).kafka
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    async def ask(self) -> None:
-        """Make the topics and put the queries there."""
+    async def ask(self, count: int = QUERIES) -> None:
+        """Make the topics and put so many queries there."""
         await create_topics(self.kafka, partitions=LANES, replication=1, retention_ms=-1, documents=False)
         client = producer(self.kafka, None)
         await client.start()
         try:
             for lane in range(LANES):
-                queries = [
-                    Query(Coordinates("t", lane, n), f"d{n}", text_of(n), None, None, 1.0, 1.0, None, 0)
-                    for n in range(lane, QUERIES, LANES)
-                ]
-                outgoing = [Outgoing(None, encode_query(query), (), None) for query in queries]
+                outgoing = [Outgoing(None, encode_query(query(n)), (), None) for n in range(lane, count, LANES)]
                 await asyncio.gather(*await send(client, self.kafka.queries, lane, outgoing))
         finally:
             await client.stop()
@@ -159,6 +164,7 @@ async def test_killed_again_and_again_every_query_ends_once(servers: str, tmp_pa
         labels = await teachers.until_labelled()
         await asyncio.sleep(1.0)
         assert_each_ended_once(await teachers.labels())
+    offsets_never_go_back(await commits_of(servers, group_of_teach(teachers.kafka)))
     assert sum(each.label.outcome is Outcome.LABELLED for each in labels) > QUERIES / 2
 
 

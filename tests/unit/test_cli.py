@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -18,8 +20,8 @@ from typer.testing import CliRunner
 from askance import __version__, app, settings
 from askance.cli import config as config_command
 from askance.cli import main as command_line
-from askance.cli import run as run_command
 from askance.cli.commands import workers
+from askance.cli.progress import Progress
 from askance.errors import DamagedVersionError, RegistryError, UsageError
 from askance.manifest import Estimate, FeaturizerConfig, Manifest, Verdict
 from askance.records import LabelCounts
@@ -27,7 +29,7 @@ from askance.registry import DirectoryRegistry
 from askance.summary import Snapshot, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from askance.config import Config
 
@@ -321,6 +323,16 @@ def test_the_summary_is_printed(execution: Execution) -> None:
     result = ask("run", "--output", "predictions.jsonl")
 
     assert result.stdout.splitlines() == SUMMARY.lines()
+    # Not a terminal: a line in ten, as JSON.
+    (line,) = result.stderr.splitlines()
+    told = json.loads(line)
+    assert msgspec.convert(told.pop("run"), Snapshot) == SNAPSHOT
+    assert sorted(told) == ["at", "level"]
+
+
+def test_lines_for_people_can_be_had_without_a_terminal(execution: Execution) -> None:
+    result = ask("run", "--output", "predictions.jsonl", "--set", "logs=text")
+
     assert result.stderr.splitlines() == [SNAPSHOT.line()]
 
 
@@ -332,6 +344,23 @@ def test_documents_without_a_label_are_told_with_what_to_do() -> None:
     assert "askance classify --topic again" in told
     assert "askance classify" not in early
     assert "no label" not in "\n".join(SUMMARY.lines())
+
+
+def test_nothing_is_said_of_what_cannot_be_known() -> None:
+    """`classify` on Kafka has no labels; `teach` and `train` there see no documents; a run may have seen none yet."""
+    classify = msgspec.structs.replace(SUMMARY, labels=None)
+    teach = msgspec.structs.replace(SUMMARY, documents=0, accepted=0, documents_now=0, seconds=0.0)
+    empty = msgspec.structs.replace(teach, seconds=1.0)
+
+    def told(summary: Summary) -> list[str]:
+        return [line.split("  ")[0] for line in summary.lines()]
+
+    assert told(classify) == ["documents", "teacher asked", "versions", "agreement", "predictions"]
+    assert told(teach) == ["labels", "versions", "agreement", ""]
+    assert told(empty) == ["documents", "labels", "versions", "agreement", "", "predictions"]
+    assert "saved" not in "\n".join(empty.lines())
+    assert "labels" not in msgspec.structs.replace(SNAPSHOT, labels=None).line()
+    assert json.loads(msgspec.json.encode(classify))["labels"] is None
 
 
 def test_the_summary_as_json(execution: Execution) -> None:
@@ -535,7 +564,7 @@ def test_progress_on_a_terminal_is_written_over(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    progress = run_command.Progress(quiet=False)
+    progress = Progress(quiet=False, logs="auto")
     capsys.readouterr()
 
     progress.show(SNAPSHOT)
@@ -543,6 +572,79 @@ def test_progress_on_a_terminal_is_written_over(
 
     assert progress._stands
     assert "\n" not in capsys.readouterr().err
+
+
+def on_a_terminal(*arguments: str, code: int = 0) -> tuple[str, str]:
+    """What a command of its own process prints on stdout, and on stderr, which is a terminal."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-c", "from askance.cli.main import main; main()", *arguments]
+    with open(ours, "rb", buffering=0) as terminal:  # noqa: PTH123 - a descriptor
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
+            os.close(theirs)
+            shown = b""
+            # Linux says so when the last one that had the terminal open is gone.
+            with contextlib.suppress(OSError):
+                while more := terminal.read(65_536):
+                    shown += more
+            assert process.stdout is not None
+            said = process.stdout.read()
+        assert process.returncode == code, shown
+    return said, shown.decode()
+
+
+@pytest.mark.parametrize("json_flag", [[], ["--json"]])
+def test_what_takes_a_while_shows_a_bar_on_a_terminal_alone(tmp_path: Path, json_flag: list[str]) -> None:
+    rows = [
+        {"id": f"d{n}", "label": "a", "confidence": 0.9, "uncertainty": 0.1, "propensity": 1.0, "accepted": True}
+        for n in range(50)
+    ]
+    Path("predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    Path("truth.jsonl").write_text("".join(json.dumps({"id": row["id"], "gold": "a"}) + "\n" for row in rows))
+    command = ["simulate", "predictions.jsonl", "--truth", "truth.jsonl", *json_flag]
+
+    said, shown = on_a_terminal(*command)
+    elsewhere = ask(*command)
+
+    assert "reading predictions.jsonl" in shown
+    assert "simulating" in shown
+    assert shown.endswith("\x1b[2K"), "nothing of it stays"
+    assert elsewhere.stderr == ""
+    assert said == elsewhere.stdout != ""
+
+
+def test_a_bar_is_gone_before_a_mistake_is_told(tmp_path: Path) -> None:
+    Path("[a] file.jsonl").write_text("[]\n", encoding="utf-8")
+
+    said, shown = on_a_terminal("simulate", "[a] file.jsonl", "--truth", "[a] file.jsonl", code=2)
+
+    assert said == ""
+    before, erased, told = shown.rpartition("\x1b[2K")
+    assert "reading [a] file.jsonl" in before
+    assert told.startswith("askance: [a] file.jsonl, line 1: not what was expected")
+    assert erased
+
+
+def test_every_command_has_an_example_and_a_line_on_what_it_does() -> None:
+    def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            yield path, command
+        for name, child in (inner or {}).items():
+            yield from leaves(child, (*path, name))
+
+    found = dict(leaves(typer.main.get_command(command_line.app)))
+
+    assert len(found) >= 20
+    for path, command in found.items():
+        assert command.help, path
+        assert command.epilog is not None, path
+        assert command.epilog.startswith("Example: "), path
+        words = command.epilog.removeprefix("Example: ")
+        # What stands before a pipe is somebody else's.
+        assert f"askance {' '.join(path)}" in words, path
+        known = {option for param in command.params for option in (*param.opts, *param.secondary_opts)} | {"-f"}
+        own = words.partition(f"askance {' '.join(path)}")[2].partition("&&")[0]
+        assert {word for word in own.split() if word.startswith("-") and word != "-"} <= known, path
 
 
 def test_a_second_worker_of_a_kind_on_the_same_state_is_refused(tmp_path: Path) -> None:

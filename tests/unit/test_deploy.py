@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
+from askance.cli.main import app
 from askance.keys import KEYS, variable
 from askance.settings import load
 from askance.telemetry import Telemetry
@@ -65,6 +68,33 @@ def test_the_compose_file_and_the_chart_set_settings_that_exist() -> None:
 
     assert variables_in(compose["services"]) - theirs <= known
     assert variables_in(chart) <= known
+
+
+def test_the_image_has_every_extra_but_torch() -> None:
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    [extras] = re.findall(r"^ARG EXTRAS=(\S+)$", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+
+    assert set(extras.split(",")) == set(project["optional-dependencies"]) - {"transformers"}
+
+
+def test_what_the_compose_file_runs_are_commands_with_their_flags() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    commands = {name: service["command"] for name, service in services.items() if "command" in service}
+
+    assert {"classify", "teach", "train", "page", "topics"} == set(commands)
+    for words in commands.values():
+        command: Any = typer.main.get_command(app)
+        while hasattr(command, "commands"):
+            command, words = command.commands[words[0]], words[1:]
+        known = {option for param in command.params for option in param.opts}
+        assert {word for word in words if word.startswith("--")} <= known, words
+    ports = services["page"]["ports"]
+    assert all(port.startswith("127.0.0.1:") for port in ports), "the page has no login"
+    [metrics] = {
+        variable: value for variable, value in services["page"]["environment"].items() if "PORT" in variable
+    }.values()
+    read = [word for word in commands["page"] if word.startswith("http://")]
+    assert read == [f"http://{worker}:{metrics}/metrics" for worker in ("classify", "teach", "train")]
 
 
 @pytest.mark.parametrize("values", ["values.yaml", "ci/full-values.yaml", "ci/volume-values.yaml"])

@@ -16,7 +16,7 @@ LAYERS = (
     (
         "values",
         "errors records predictions calls augmentation labelset config directions manifest codec health telemetry keys "
-        "settings summary processors _kernel",
+        "logs tracing settings summary processors _kernel",
     ),
     ("protocols", "protocols"),
     ("rules", "rules charts report"),
@@ -45,6 +45,7 @@ HOMES = {
     "onnxruntime": {"student.session", "training.transformer_export"},  # it brings the quantization of graphs
     "optimum": {"training.transformer_export"},
     "openai": {"teacher.openai"},
+    "opentelemetry": {"tracing"},
     "prometheus_client": {"telemetry"},
     "pydantic": {"config", "keys", "settings", "cli.config"},
     "pydantic_settings": {"settings"},

@@ -178,6 +178,23 @@ def test_what_is_no_answer_of_ours_changes_nothing(state: Path) -> None:
         labels(state, "import", str(path))
 
 
+def test_a_file_of_which_nothing_can_be_read_fails(state: Path) -> None:
+    (task, other) = exported(state)
+    path = state / "answered.json"
+
+    def code(*tasks: object) -> int:
+        path.write_text(json.dumps(tasks))
+        return labels(state, "import", str(path)).exit_code
+
+    assert code(7, annotated(task, "eggs")) == 1
+    # One that is readable is what was asked for; the others are told.
+    assert code(7, annotated(task, "spam")) == 0
+    # Nothing to read is nothing amiss.
+    assert code() == 0
+    assert code(annotated(other, "spam", was_cancelled=True)) == 0
+    assert code(7, annotated(other, "spam", was_cancelled=True)) == 1
+
+
 def test_people_may_find_that_no_label_fits(state: Path) -> None:
     (task, _) = exported(state, "--set", "teacher.abstains=true")
     assert "none_of_these" in (state / "tasks.xml").read_text()

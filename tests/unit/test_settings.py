@@ -196,6 +196,16 @@ def test_what_kubernetes_puts_beside_a_service_is_no_setting(monkeypatch: pytest
     assert settings.load() == Config()
 
 
+@pytest.mark.parametrize("name", ["ASKANCE_TEST_KAFKA", "ASKANCE_TEST_CHROMIUM", "ASKANCE_TEST_KAFKA_VERSION"])
+def test_what_tells_the_tests_their_broker_is_no_setting(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "localhost:9092")
+
+    assert settings.load() == Config()
+    monkeypatch.setenv("ASKANCE_TESTS", "x")
+    with pytest.raises(ConfigError, match="ASKANCE_TESTS"):
+        settings.load()
+
+
 def test_a_mistake_in_a_flag_names_the_flag() -> None:
     assert refused(None, {"budget.share": 7}, budget__share="--share").startswith("--share is 7: should be less")
 

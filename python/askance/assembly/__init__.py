@@ -13,11 +13,12 @@ from askance.assembly.state import (
     registry,
     registry_poll_seconds,
 )
-from askance.assembly.streams import create_topics, label_view, lanes, stream
+from askance.assembly.streams import backlog, create_topics, label_view, lanes, stream
 from askance.assembly.training import guard, rollout, schedule, trainer
 
 __all__ = [
     "alone",
+    "backlog",
     "budget",
     "collector_at_rest",
     "contract",

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from askance.config import Config
     from askance.health import Health
     from askance.protocols import Ledger
+    from askance.stream.kafka.backlog import TeacherBacklog
     from askance.stream.kafka.documents import KafkaStream
-    from askance.stream.kafka.queries import LabelView, LaneWorker
+    from askance.stream.kafka.labels import LabelView
+    from askance.stream.kafka.queries import LaneWorker
     from askance.telemetry import Telemetry
 
 _logger = logging.getLogger(__name__)
@@ -97,11 +99,23 @@ async def lanes(config: Config, ledger: Ledger, telemetry: Telemetry, health: He
 def label_view(config: Config, ledger: Ledger, telemetry: Telemetry, health: Health) -> LabelView:
     """On Kafka, what fills a `train` worker's ledger."""
     from askance.ledger.view import ViewLedger
-    from askance.stream.kafka.queries import LabelView
+    from askance.stream.kafka.labels import LabelView
 
     if not isinstance(ledger, ViewLedger):
         raise TypeError
     return LabelView(config.kafka, ledger, telemetry=telemetry, health=health, clock=time.monotonic)
+
+
+@asynccontextmanager
+async def backlog(config: Config) -> AsyncIterator[TeacherBacklog]:
+    """On Kafka, what knows how many queries wait for `teach`; in the end closed."""
+    from askance.stream.kafka.backlog import TeacherBacklog
+
+    found = TeacherBacklog(config.kafka)
+    try:
+        yield found
+    finally:
+        await found.aclose()
 
 
 async def create_topics(

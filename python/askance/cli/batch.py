@@ -11,7 +11,8 @@ import typer
 
 from askance import assembly, settings, teaching
 from askance.calls import BatchStatus
-from askance.cli.run import Progress, flags_of, overrides_of
+from askance.cli.progress import Progress
+from askance.cli.run import flags_of, overrides_of
 from askance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _run(
 ) -> None:
     params = context.params
     config = settings.load(params["config"], overrides_of(params), flags=flags_of(context))
-    Progress(quiet=False, as_json=config.logs == "json").take_over_logging()
+    Progress(quiet=False, logs=config.logs).take_over_logging()
     batches = asyncio.run(_work(config, work))
     if params["json"]:
         typer.echo(msgspec.json.encode([batch for batch, _ in batches]).decode())

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from askance import app, assembly
-from askance.cli.run import Progress
+from askance.cli.progress import Progress
 from askance.config import BudgetConfig, Config, PageConfig, SinkConfig, SourceConfig, TeacherConfig
 from askance.demo import corpus, summary
 from askance.errors import UsageError
@@ -45,7 +45,7 @@ def demo(*, page: bool) -> None:
         teacher=TeacherConfig(kind="replay", model="demo", labels=tuple(sorted(built.counts)), latency_ms=LATENCY_MS),
         page=PageConfig(enabled=page and _can_show(), port=0),
     )
-    progress = Progress(quiet=False)
+    progress = Progress(quiet=False, logs="text")
     progress.take_over_logging()
     run = app.execute(config, app.ALL_WORKERS, listener=progress.show)
     progress.clear()

@@ -9,6 +9,7 @@ import typer
 
 from askance import settings
 from askance.api import run_window
+from askance.cli.progress import reading, working
 from askance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def window(
         msg = f"{loaded.state}: there is no such folder; name the one of the run with --state"
         raise UsageError(msg)
     known = _gold(gold, loaded.source.id_field, gold_field) if gold is not None else None
-    return run_window(loaded, version=version, since=since, until=until, gold=known)
+    with working("estimating"):
+        return run_window(loaded, version=version, since=since, until=until, gold=known)
 
 
 def lines(found: WindowEstimate) -> list[str]:
@@ -113,8 +115,8 @@ def _cell(estimate: Estimate | None) -> str:
 def _gold(path: Path, id_field: str, gold_field: str) -> dict[str, str]:
     found: dict[str, str] = {}
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+        with reading(path) as lines:
+            for number, line in enumerate(lines, 1):
                 try:
                     row = msgspec.json.decode(line, type=dict[str, object])
                 except (msgspec.DecodeError, UnicodeDecodeError) as exc:

@@ -76,6 +76,9 @@ def import_answers(
         typer.echo(f"askance: skipped: {problem}", err=True)
     if len(problems) > _SHOWN:
         typer.echo(f"askance: and {len(problems) - _SHOWN:,} more", err=True)
+    if problems and not answers:
+        # Whoever calls this must not take it for done: nothing could be read.
+        raise typer.Exit(1)
 
 
 def _answers(path: Path, labels: frozenset[str], *, abstains: bool) -> tuple[list[HumanAnswer], int, list[str]]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING
 
 import typer
 
-from askance import settings, showing
+from askance import logs, settings, showing
 from askance.cli.run import flags_of, overrides_of
 
 if TYPE_CHECKING:
@@ -26,6 +25,6 @@ def show(context: typer.Context) -> None:
 
 def _serve(file: Path | None, overrides: dict[str, object], flags: dict[str, str]) -> None:
     config = settings.load(file, overrides, flags=flags)
-    logging.basicConfig(format="askance: %(message)s", level=logging.WARNING)
+    logs.warn_on_stderr(config.logs)
     with contextlib.suppress(KeyboardInterrupt):
         showing.show(config, on_address=lambda address: typer.echo(f"page at {address}; Ctrl-C ends it"))

@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from askance import settings
+from askance.cli.progress import reading, working
 from askance.cli.run import flags_of, overrides_of
 from askance.errors import UsageError
 
@@ -37,9 +38,12 @@ def command(context: typer.Context) -> None:
     config = settings.load(params["config"], overrides_of(params), flags=flags_of(context))
     stretch = (params["topic"], params["begin"], params["end"])
     if not is_rerun:
-        _tell(replaying.prove(config, *stretch), "records")
+        with working("proving"):
+            proof = replaying.prove(config, *stretch)
+        _tell(proof, "records")
         return
-    version, outcome = replaying.rerun(config, *stretch, version=params["version"], into=params["into"])
+    with working("classifying again"):
+        version, outcome = replaying.rerun(config, *stretch, version=params["version"], into=params["into"])
     if params["json"]:
         typer.echo(msgspec.json.encode({"version": version, **msgspec.to_builtins(outcome)}).decode())
     else:
@@ -58,7 +62,7 @@ def check(path: Path, *, batch: int = 65_536) -> ReplayOutcome:
     from askance.rules.replay import replay
 
     try:
-        with path.open("rb") as lines:
+        with reading(path) as lines:
             return replay(lines, batch=batch)
     except OSError as exc:
         msg = f"{path}: cannot be read ({exc.strerror}); name the predictions file that `askance run` wrote"

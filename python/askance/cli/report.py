@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from askance import assembly, settings
+from askance.cli.progress import working
 from askance.errors import UsageError
 from askance.report import render
 from askance.rules.overview import run_report
@@ -23,9 +24,10 @@ def write(config: Path | None, state: Path | None, output: Path) -> None:
         msg = f"{loaded.state}: there is no such folder; name the one of the run with --state"
         raise UsageError(msg)
     registry = assembly.registry(loaded)
-    with assembly.ledger(loaded, "train") as ledger:
-        tallies, judged = ledger.tallies(), ledger.judged()
-    page = render(run_report(registry.versions(), registry.current(), tallies, judged))
+    with working("reporting"):
+        with assembly.ledger(loaded, "train") as ledger:
+            tallies, judged = ledger.tallies(), ledger.judged()
+        page = render(run_report(registry.versions(), registry.current(), tallies, judged))
     try:
         output.write_text(page, encoding="utf-8")
     except OSError as exc:

@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from askance.charts import Plot, text
+from askance.cli.progress import reading, working
 from askance.errors import UsageError
 from askance.records import Standing
 from askance.rules.simulate import POLICIES, Outcome, simulate
@@ -92,14 +93,15 @@ def outcomes(
             "--id-field"
         )
         raise UsageError(msg)
-    found = simulate(
-        np.array([row.uncertainty for row in rows]),
-        np.array([row.confidence or 0.0 for row in rows]),
-        np.array(known, dtype=np.int64),
-        np.array([rows[place].answer == right[rows[place].id] for place in known]),
-        np.array([1.0 if complete else rows[place].propensity for place in known]),
-        shares=shares,
-    )
+    with working("simulating"):
+        found = simulate(
+            np.array([row.uncertainty for row in rows]),
+            np.array([row.confidence or 0.0 for row in rows]),
+            np.array(known, dtype=np.int64),
+            np.array([rows[place].answer == right[rows[place].id] for place in known]),
+            np.array([1.0 if complete else rows[place].propensity for place in known]),
+            shares=shares,
+        )
     return found, len(rows), len(known)
 
 
@@ -151,8 +153,8 @@ def _rows(path: Path, kind: type[_T]) -> list[_T]:
     decoder = msgspec.json.Decoder(kind)
     rows = []
     try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+        with reading(path) as lines:
+            for number, line in enumerate(lines, 1):
                 try:
                     rows.append(decoder.decode(line))
                 except (msgspec.DecodeError, UnicodeDecodeError) as exc:

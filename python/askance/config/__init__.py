@@ -28,6 +28,7 @@ __all__ = [
     "GateConfig",
     "GuardConfig",
     "KafkaConfig",
+    "Logs",
     "MetricsConfig",
     "PageConfig",
     "PriceConfig",
@@ -43,6 +44,7 @@ __all__ = [
 
 Measure = Literal["entropy", "margin", "least_confidence"]
 Disagreement = Literal["vote_entropy", "consensus_kl"]
+Logs = Literal["auto", "text", "json"]
 
 
 class Config(Section):
@@ -61,8 +63,9 @@ class Config(Section):
     student under load."""
     linger_ms: Annotated[float, Field(ge=0.0)] = 20.0
     """How long a batch waits for its first document."""
-    logs: Literal["text", "json"] = "text"
-    """How the workers log, on standard error: lines for people, or a JSON object a line."""
+    logs: Logs = "auto"
+    """How the workers log, on standard error: `text` for people, `json` for a JSON object a line; `auto` is text on a
+    terminal and JSON elsewhere."""
     source: SourceConfig = SourceConfig()
     sink: SinkConfig = SinkConfig()
     student: StudentConfig = StudentConfig()

@@ -47,7 +47,9 @@ class BudgetConfig(Section):
     """Label to the least part of the queries whose predicted label it is, for classes that are rare and matter."""
     max_pending: Annotated[int, Field(ge=1)] = 10_000
     """The gate closes (propensity 0, recorded as such) while this many queries wait for the teacher. On Kafka an
-    `askance classify` by itself knows neither that number nor how the teacher is: queries wait on their topic."""
+    `askance classify` by itself learns that number from the broker every two seconds, as the lag of the consumer group
+    `<kafka.group.id>-teach`; it does not learn how the teacher is. Whoever has a teacher of their own on the queries
+    topic commits under that group, or sets this high."""
 
 
 class ContractConfig(Section):

@@ -29,6 +29,7 @@ _NAMES = (
     "shadow_version",
     "shadow_predicted",
     "shadow_confidence",
+    "traceparent",
 )
 QUERY_COLUMNS = ", ".join(f"queries.{name}" for name in _NAMES)
 """In the order of the fields of `Query`."""
@@ -124,4 +125,5 @@ def _row(query: Query) -> tuple[object, ...]:
         query.shadow_version,
         query.shadow_predicted,
         query.shadow_confidence,
+        query.traceparent,
     )

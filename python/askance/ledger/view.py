@@ -99,6 +99,19 @@ class ViewLedger(SqliteLedger):
             ).fetchall()
         return [settled_of(row) for row in rows]
 
+    def waiting(self) -> dict[int, int]:
+        """By lane: how many queries have not ended yet, or have and are not on the labels topic yet."""
+        with self._reading() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT partition % :lanes, count(*) FROM ("
+                    "SELECT partition FROM queries WHERE status IN ('pending', 'asked') UNION ALL"
+                    " SELECT partition FROM labels JOIN queries ON queries.number = labels.query"
+                    " WHERE published = 0) GROUP BY 1",
+                    {"lanes": self.lanes},
+                ).fetchall()
+            )
+
     def published(self, settled: Sequence[Settled]) -> None:
         """These stand on the topic now."""
         with self._writing() as connection:

@@ -15,6 +15,7 @@ from askance.predictions import Answerer, Places, Predictions
 from askance.records import Outcome, Prediction, Query, Reason, Standing
 from askance.rules.gate import CLOSED
 from askance.rules.split import bytes_uniform
+from askance.tracing import traceparent_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -187,6 +188,7 @@ def query_of(
         shadow_version=shadowed.version if shadowed else None,
         shadow_predicted=shadowed.label if shadowed else None,
         shadow_confidence=shadowed.confidence if shadowed else None,
+        traceparent=traceparent_of(document.record.headers),
     )
 
 

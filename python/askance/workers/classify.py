@@ -21,6 +21,7 @@ from askance.rules.batching import BatchSize
 from askance.rules.gate import CLOSED, Opening
 from askance.rules.serving import Part, alone, parts_of, predict, query_of, shadow
 from askance.rules.tally import tallies_of
+from askance.tracing import OFF, traceparent_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from askance.rules.serving import Contract, Score
     from askance.student.slot import Live, Slot
     from askance.telemetry import Telemetry
+    from askance.tracing import Span, Tracer
 
 
 class ClassifyWorker:
@@ -72,7 +74,9 @@ class ClassifyWorker:
         seed_set: SeedSet | None = None,
         scores: Score = alone,
         latency_target_seconds: float = 0.1,
+        tracer: Tracer = OFF,
     ) -> None:
+        self._tracer = tracer
         self._seed_set = seed_set
         self._scores = scores
         self._source = source
@@ -98,6 +102,7 @@ class ClassifyWorker:
         try:
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="score") as pool:
                 while not stop.is_set():
+                    began_ns = self._tracer.now_ns()
                     records = await self._source.fetch(max_records=self._size.documents, max_wait_seconds=self._linger)
                     if records is None:
                         break
@@ -108,18 +113,29 @@ class ClassifyWorker:
                             delivering = None
                         await asyncio.sleep(0)
                         continue
-                    delivery = await loop.run_in_executor(pool, self.score, records)
+                    batch = self._begin(records, began_ns)
+                    with batch.part("score"):
+                        delivery = await loop.run_in_executor(pool, self.score, records)
                     # One delivery is under way while the next batch is fetched and scored.
                     if delivering is not None:
                         await delivering
-                    delivering = asyncio.create_task(self._deliver(delivery))
+                    delivering = asyncio.create_task(self._deliver(delivery, batch))
         finally:
             # Even when the source has failed: the sink must not be closed under a delivery.
             if delivering is not None:
                 await delivering
 
-    async def _deliver(self, delivery: Delivery) -> None:
-        self._count(delivery, await self._sink.deliver(delivery))
+    def _begin(self, records: Sequence[Record], began_ns: int) -> Span:
+        traces = (traceparent_of(record.headers) for record in records)
+        batch = self._tracer.begin("askance.batch", traces, began_ns=began_ns, records=len(records))
+        batch.was("fetch", began_ns)
+        return batch
+
+    async def _deliver(self, delivery: Delivery, batch: Span) -> None:
+        with batch.part("deliver"):
+            delivered = await self._sink.deliver(delivery)
+        batch.end()
+        self._count(delivery, delivered)
 
     def score(self, records: Sequence[Record]) -> Delivery:
         """One batch, from bytes to bytes, on one thread: decode, features, student, gate, encode."""

@@ -8,13 +8,13 @@ import time
 from typing import TYPE_CHECKING
 
 from askance.calls import TeacherState
-from askance.errors import LedgerError
+from askance.errors import LedgerError, StreamError
 from askance.records import LabelCounts
 from askance.rules.estimate import estimate_agreement
 from askance.summary import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from askance.manifest import Estimate
     from askance.protocols import Ledger
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _INTERVAL_SECONDS = 1.0
+_LISTEN_SECONDS = 2.0
 _AGREEMENT_WINDOW = 500
 
 
 class Observer:
     """Reads the ledger about once a second; what it last saw is at hand without waiting.
 
-    `ledger` is None where the worker has none (`classify` on Kafka): then nothing is known of queries and labels, and
-    the backlog is taken to be empty.
+    `ledger` is None where the worker has none (`classify` on Kafka): then nothing is known of labels, and of queries
+    what `listen` is told; until it is, the backlog is taken to be empty.
     """
 
     def __init__(
@@ -54,12 +55,13 @@ class Observer:
         self._accepted_before = 0
         self._teacher_state = TeacherState.ASKING
         self._agreement: Estimate | None = None
+        self._is_known = ledger is not None
         self._started = clock()
         self._before = (self._started, 0)
 
     def backlog(self) -> int:
         """How many queries wait for the teacher or its answer: those last seen and all that were accepted since."""
-        if self._ledger is None:
+        if not self._is_known:
             return 0
         return self._counts.pending + self._counts.asked + self._accepted() - self._accepted_before
 
@@ -79,6 +81,22 @@ class Observer:
             if self._listener is not None:
                 self._listener(self._snapshot())
             await asyncio.sleep(_INTERVAL_SECONDS)
+
+    async def listen(self, waiting: Callable[[], Awaitable[int]]) -> None:
+        """Ask every few seconds, until cancelled, how many queries wait; `StreamError`s are warned of once in a row."""
+        is_warned = False
+        while True:
+            accepted = self._accepted()
+            try:
+                self._counts = LabelCounts(pending=await waiting())
+            except StreamError as exc:
+                # What was known last goes on counting; a broker that refuses to tell from the start closes no gate.
+                if not is_warned:
+                    _logger.warning("how many queries wait for the teacher cannot be told: %s", exc)
+                is_warned = True
+            else:
+                self._accepted_before, self._is_known, is_warned = accepted, True, False
+            await asyncio.sleep(_LISTEN_SECONDS)
 
     async def _read(self, ledger: Ledger) -> None:
         before, accepted = self._counts.labelled, self._accepted()
@@ -102,7 +120,7 @@ class Observer:
             accepted=self._accepted(),
             dead_letters=telemetry.dead_letter_total(),
             documents_per_second=rate,
-            labels=self._counts,
+            labels=None if self._ledger is None else self._counts,
             version=self._slot.student.version if self._slot.student else None,
             swaps=int(telemetry.value("askance_swaps_total")),
             agreement=self._agreement,

@@ -19,6 +19,7 @@ from askance.errors import LedgerError, NotUnderWayError, TeacherError
 from askance.records import Outcome
 from askance.rules.outcome import Circumstances, lost, settlement_of, turned_away
 from askance.rules.pace import Pace
+from askance.tracing import OFF
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from askance.calls import Call, Settlement
     from askance.protocols import Ledger, Teacher
     from askance.telemetry import Telemetry
+    from askance.tracing import Tracer
 
 POLL_SECONDS = 0.05
 GRACE_SECONDS = 3.0
@@ -80,7 +82,9 @@ class TeachWorker:
         clock: Callable[[], float] = time.perf_counter,
         now: Callable[[], float] = time.time,
         uniform: Callable[[], float] = random.random,
+        tracer: Tracer = OFF,
     ) -> None:
+        self._tracer = tracer
         self._ledger = ledger
         self._teacher = teacher
         self._labels = frozenset(labels)
@@ -245,11 +249,22 @@ class TeachWorker:
 
     async def _attempt(self, under_way: _UnderWay) -> Attempt:
         under_way.asked = True
+        queries = under_way.call.queries
+        call = self._tracer.begin(
+            "askance.call",
+            (query.traceparent for query in queries),
+            queries=len(queries),
+            teacher=self._teacher.name,
+            call=under_way.call.number,
+        )
         try:
             ask = self._teacher.audit if under_way.call.is_audit else self._teacher.ask
-            return await ask(under_way.call.queries)
+            with call.part("ask"):
+                attempt = await ask(queries)
         finally:
             under_way.seconds = self._clock() - under_way.began
+        call.end(attempt.fault)
+        return attempt
 
     def _end(self, task: asyncio.Task[Attempt]) -> None:
         self._ended.append(task)

@@ -8,6 +8,7 @@ from aiokafka.errors import (
     AuthenticationFailedError,
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
+    IllegalOperation,
     KafkaError,
     MessageSizeTooLargeError,
     SaslAuthenticationFailed,
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from aiokafka import AIOKafkaConsumer
 
 # What a client may throw when a broker, the network or the group's membership fails: aiokafka asserts its own state
-# transitions, which a transaction that failed half-way breaks.
-TROUBLE = (KafkaError, OSError, TimeoutError, AssertionError)
+# transitions, which a transaction that failed half-way breaks, and a send after that is illegal.
+TROUBLE = (KafkaError, IllegalOperation, OSError, TimeoutError, AssertionError)
 _REMEDY = "check the brokers, the rights and kafka.* in `askance config show`"
 # What no second attempt mends, and what does.
 _FATAL: dict[type[BaseException], str] = {

@@ -128,14 +128,21 @@ async def committed_offsets(
     client = AIOKafkaClient(**connection(config))
     try:
         await client.bootstrap()
-        async with asyncio.timeout(config.session.timeout.ms / 1000):
-            while True:
-                found = await _fetched(client, group, partitions)
-                if found is not None:
-                    return found
-                await asyncio.sleep(_PAUSE_SECONDS)
+        return await offsets_by(client, config, group, partitions)
     finally:
         await client.close()
+
+
+async def offsets_by(
+    client: AIOKafkaClient, config: KafkaConfig, group: str, partitions: Sequence[TopicPartition]
+) -> dict[TopicPartition, int]:
+    """The same over connections that there are already."""
+    async with asyncio.timeout(config.session.timeout.ms / 1000):
+        while True:
+            found = await _fetched(client, group, partitions)
+            if found is not None:
+                return found
+            await asyncio.sleep(_PAUSE_SECONDS)
 
 
 async def _fetched(
