@@ -23,13 +23,13 @@ from askance.training.spec import Spec
 from tests.doubles import give
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 BITS = 18
 NGRAMS = (1, 2)
 _COMMON, _OWN = 20_000, 60
-_TRAINED_ON = 8_000
+TRAINED_ON = 8_000
 _TRAINING_SEED = 1
 
 
@@ -79,13 +79,9 @@ class Models(NamedTuple):
     """scikit-learn's vectoriser and model."""
 
 
-def fit(folder: Path, classes: int) -> Models:
-    """Both models, fitted on the same texts."""
-    from sklearn.feature_extraction.text import HashingVectorizer
-    from sklearn.linear_model import SGDClassifier
-
-    rows = list(texts(classes, _TRAINED_ON, seed=_TRAINING_SEED))
-    ledger_path = folder / "taught.db"
+def publish(folder: Path, classes: int, rows: Sequence[Labelled], name: str) -> str:
+    """The name of a version fitted on these rows, in the folder's registry; not live yet."""
+    ledger_path = folder / f"{name}.db"
     with closing(SqliteLedger(ledger_path)) as ledger:
         places = [Coordinates("taught", 0, number) for number in range(len(rows))]
         queries = [
@@ -98,12 +94,23 @@ def fit(folder: Path, classes: int) -> Models:
             for place, row in zip(places, rows, strict=True)
         ]
         give(ledger, given)
-    featurizer = FeaturizerConfig(bits=BITS, ngram_max=NGRAMS[1])
-    registry = DirectoryRegistry(folder / "registry", on_warning=print)
     spec = Spec(
-        ledger=str(ledger_path), registry=str(folder / "registry"), labels=labels(classes), featurizer=featurizer
+        ledger=str(ledger_path),
+        registry=str(folder / "registry"),
+        labels=labels(classes),
+        featurizer=FeaturizerConfig(bits=BITS, ngram_max=NGRAMS[1]),
     )
-    version = train(spec).version
+    return train(spec).version
+
+
+def fit(folder: Path, classes: int) -> Models:
+    """Both models, fitted on the same texts."""
+    from sklearn.feature_extraction.text import HashingVectorizer
+    from sklearn.linear_model import SGDClassifier
+
+    rows = list(texts(classes, TRAINED_ON, seed=_TRAINING_SEED))
+    registry = DirectoryRegistry(folder / "registry", on_warning=print)
+    version = publish(folder, classes, rows, "taught")
     registry.promote(version)
     vectorizer = HashingVectorizer(n_features=2**BITS, ngram_range=NGRAMS, alternate_sign=False)
     model = SGDClassifier(loss="log_loss", alpha=1e-6, random_state=0).fit(

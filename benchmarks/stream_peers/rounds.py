@@ -72,7 +72,7 @@ class _Prediction(msgspec.Struct):
 
 async def feed(servers: str, topic: str, classes: int, count: int) -> list[list[str]]:
     """Put the documents onto their topic; the true labels, by partition and offset."""
-    await _create(servers, {topic: {}})
+    await create(servers, {topic: {}})
     config = Config.model_validate({"kafka": {"bootstrap": {"servers": servers}}}).kafka
     truth: list[list[str]] = [[] for _ in range(PARTITIONS)]
     client = producer(config, None)
@@ -118,8 +118,8 @@ def run(
     place = Place(
         servers, name, topic, f"{name}.predictions", f"{name}.queries", f"{name}.dead", f"{name}.tallies", own
     )
-    outputs = dict.fromkeys((place.predictions, place.queries, place.dead_letters, place.tallies), _STAMPED)
-    asyncio.run(_create(servers, outputs))
+    outputs = dict.fromkeys((place.predictions, place.queries, place.dead_letters, place.tallies), STAMPED)
+    asyncio.run(create(servers, outputs))
     with (own / "log").open("wb") as log:
         process = subprocess.Popen(
             contender.command(place, models), cwd=own, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
@@ -139,7 +139,7 @@ def run(
             process.kill()
             process.wait()
     stamps, right = asyncio.run(_read_back(place, truth))
-    asyncio.run(_delete(servers, list(outputs)))
+    asyncio.run(delete(servers, list(outputs)))
     shutil.rmtree(own)
     begin = stamps[0] + 1000.0 * warm_up_seconds
     inside = stamps[(stamps > begin) & (stamps <= begin + 1000.0 * seconds)]
@@ -155,7 +155,8 @@ def run(
     )
 
 
-_STAMPED = {"message.timestamp.type": "LogAppendTime"}
+STAMPED = {"message.timestamp.type": "LogAppendTime"}
+"""Settings of a topic whose records' times are those of their append, on the broker's clock."""
 
 
 class _Watched(NamedTuple):
@@ -248,7 +249,8 @@ async def _read_back(place: Place, truth: Sequence[Sequence[str]]) -> tuple[NDAr
     return np.sort(np.array(stamps, dtype=np.int64)), share
 
 
-async def _create(servers: str, topics: dict[str, dict[str, str]]) -> None:
+async def create(servers: str, topics: dict[str, dict[str, str]]) -> None:
+    """Make the topics, each with its own settings."""
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
     try:
@@ -260,7 +262,8 @@ async def _create(servers: str, topics: dict[str, dict[str, str]]) -> None:
         await admin.close()
 
 
-async def _delete(servers: str, topics: list[str]) -> None:
+async def delete(servers: str, topics: list[str]) -> None:
+    """Remove the topics."""
     admin = AIOKafkaAdminClient(bootstrap_servers=servers)
     await admin.start()
     try:
