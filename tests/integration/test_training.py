@@ -552,7 +552,6 @@ def test_a_killed_process_is_a_training_error(tmp_path: Path) -> None:
 PARENT = """
 import asyncio, sys
 import msgspec
-from askance.training.job import NICENESS
 from askance.training.process import ProcessTrainer
 from askance.training.spec import Spec
 
