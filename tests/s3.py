@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.request import urlopen
 
 import fsspec
 import pytest
@@ -41,6 +42,9 @@ def serving() -> Iterator[Server]:
         patch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         patch.setenv("AWS_MAX_ATTEMPTS", "1")
+        # What this process remembers of an earlier server is of no use with this one.
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        urlopen(f"http://127.0.0.1:{server.port}/moto-api/reset", data=b"").close()
         fsspec.filesystem("s3").mkdir(BUCKET)
         yield server
         server.stop()
