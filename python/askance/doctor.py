@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from askance.calls import Attempt
-    from askance.config import Config
+    from askance.config import Config, KafkaConfig
     from askance.processors import Processors
     from askance.protocols import Teacher
 
@@ -190,6 +190,23 @@ def _broker(config: Config) -> Iterator[Finding]:
         return
     listed = ", ".join(f"{name} ({counts[name]})" for name in (*kafka.documents, *ours))
     yield Finding("topics", State.WELL, f"all there, with their partitions: {listed}")
+    yield _rights(kafka)
+
+
+def _rights(kafka: KafkaConfig) -> Finding:
+    from askance.stream.kafka.rights import lacking
+
+    try:
+        missing = asyncio.run(lacking(kafka))
+    except AskanceError as exc:
+        return Finding("rights", State.DOUBTFUL, str(exc), "see kafka.sasl, and the broker's log")
+    if missing is None:
+        return Finding("rights", State.WELL, "not looked at: the broker is older than Kafka 2.3 and does not tell them")
+    if not missing:
+        return Finding("rights", State.WELL, "every worker may read and write what it needs")
+    found = ", ".join(f"{right.what} {right.where} (for `{right.worker}`)" for right in missing)
+    remedy = "let this log-in do so with kafka-acls, unless it is another's that runs those workers"
+    return Finding("rights", State.DOUBTFUL, f"not allowed: {found}", remedy)
 
 
 def _teacher(config: Config, *, ask: bool) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.admin import CreateAclsRequest
 
 from tests.kafka.certificates import PASSWORD, Certificates
 from tests.kafka.conftest import cluster_or_skip
@@ -201,3 +204,53 @@ def test_a_worker_without_the_right_to_its_topics_ends_with_one_line(
     assert done.returncode == 1, done.stderr
     assert "AuthorizationFailed" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def allow(guarded: Cluster, certificates: Certificates, resource: int, name: str, operation: int) -> None:
+    """To `reader`, by the numbers of Kafka's protocol."""
+
+    async def create() -> None:
+        context = ssl.create_default_context(cafile=str(certificates.folder / "ca.pem"))
+        context.load_cert_chain(certificates.folder / "client.pem", certificates.folder / "client.key")
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=guarded.bootstrap_servers, security_protocol="SASL_SSL", ssl_context=context,
+            sasl_mechanism="PLAIN", sasl_plain_username="admin", sasl_plain_password=ADMIN,
+        )  # fmt: skip
+        await admin.start()
+        try:
+            literally, allowed = 3, 3
+            request = CreateAclsRequest(resource, name, literally, "User:reader", "*", operation, allowed)
+            [(code, message)] = (await admin._send_request(request)).creation_responses
+            assert code == 0, message
+        finally:
+            await admin.close()
+
+    asyncio.run(create())
+
+
+def test_the_doctor_names_the_rights_that_are_missing_without_trying_them(
+    guarded: Cluster, certificates: Certificates, tmp_path: Path
+) -> None:
+    kafka = settings(guarded, certificates, documents=[f"seen-{uuid.uuid4().hex[:8]}"])
+    done = run(tmp_path, kafka, "topics", "create", "--documents", KAFKA_SASL_PASSWORD=ADMIN)
+    assert done.returncode == 0, done.stderr
+
+    def rights(password: str) -> dict[str, str]:
+        findings = json.loads(run(tmp_path, kafka, "doctor", "--json", KAFKA_SASL_PASSWORD=password).stdout)
+        return next(found for found in findings if found["part"] == "rights")
+
+    found = rights(ADMIN)
+    assert found["state"] == "well", found["found"]
+    topic, group, read, write = 2, 3, 3, 4
+    for name in (kafka["documents"][0], kafka["labels"], kafka["tallies"]):
+        allow(guarded, certificates, topic, name, read)
+    for name in (kafka["predictions"], kafka["queries"], kafka["dead_letters"]):
+        allow(guarded, certificates, topic, name, write)
+    allow(guarded, certificates, group, kafka["group.id"], read)
+    kafka["sasl.username"] = "reader"
+    found = rights(SECRETS["reader"])
+    assert found["state"] == "doubtful"
+    assert found["found"] == (
+        f"not allowed: read {kafka['queries']} (for `teach`), write {kafka['labels']} (for `teach`), "
+        f"write {kafka['tallies']} (for `classify`), read group {kafka['group.id']}-teach (for `teach`)"
+    )

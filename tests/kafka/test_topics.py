@@ -54,8 +54,12 @@ async def test_the_doctor_finds_the_topics_that_are_missing(servers: str, tmp_pa
 
     def found() -> list[tuple[str, State]]:
         findings = examine(config, ask=False, unix_time=time.time)
-        return [(each.part, each.state) for each in findings if each.part in ("broker", "topic", "topics")]
+        return [(each.part, each.state) for each in findings if each.part in ("broker", "topic", "topics", "rights")]
 
     assert await asyncio.to_thread(found) == [("broker", State.WELL), *[("topic", State.ILL)] * 6]
     await create_topics(config.kafka, partitions=2, replication=1, retention_ms=60_000, documents=True)
-    assert await asyncio.to_thread(found) == [("broker", State.WELL), ("topics", State.WELL)]
+    assert await asyncio.to_thread(found) == [
+        ("broker", State.WELL),
+        ("topics", State.WELL),
+        ("rights", State.WELL),
+    ]
