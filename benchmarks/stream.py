@@ -1,11 +1,11 @@
 """From Kafka to Kafka, beside what a user might run instead: `make bench-stream`.
 
 One real broker, one topic of documents, the same outputs (a prediction for every document, a query for one in twenty),
-and every contender a process of its own, in interleaved rounds: `askance classify` at least once and exactly once, and
-the peers of `stream_peers/`. What is timed is on the broker's clock: the output topics are stamped with the time of
-append, so the rate of a round is that of the records appended between the warm-up's end and the stretch's, whoever
-wrote them. After each round the predictions are read back with `read_committed`: of every partition the documents up
-to some offset must have exactly one prediction each, and the labels must be right.
+and every contender a process of its own, or several of one group, in interleaved rounds: `askance classify` at least
+once and exactly once, and the peers of `stream_peers/`. What is timed is on the broker's clock: the output topics are
+stamped with the time of append, so the rate of a round is that of the records appended between the warm-up's end and
+the stretch's, whoever wrote them. After each round the predictions are read back with `read_committed`: of every
+partition the documents up to some offset must have exactly one prediction each, and the labels must be right.
 """
 
 from __future__ import annotations
@@ -45,28 +45,35 @@ def ratio(results: Mapping[str, Sequence[Result]], one: str, other: str) -> floa
     return round(statistics.median(mine.rate / theirs.rate for mine, theirs in rates), 3)
 
 
-def measure(cluster: Cluster, classes: int, given: argparse.Namespace) -> dict[str, list[Result]]:
+def measure(cluster: Cluster, classes: int, processes: int, given: argparse.Namespace) -> dict[str, list[Result]]:
     """Every contender's results, one a round."""
+    is_linear = given.student == "linear"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        models = documents.fit(folder, classes)
-        topic = f"documents-{classes}"
+        models = (documents.fit if is_linear else documents.fit_on_minilm)(folder, classes)
+        topic = f"documents-{classes}-{processes}"
         truth = asyncio.run(feed(cluster.bootstrap_servers, topic, classes, given.documents))
-        chosen = [each for each in contenders.ALL if not given.only or any(each.name.startswith(o) for o in given.only)]
+        chosen = [
+            each
+            for each in (contenders.ALL if is_linear else contenders.ON_MINILM)
+            if (processes == 1 or each.shares)
+            and (not given.only or any(each.name.startswith(one) for one in given.only))
+        ]
         results: dict[str, list[Result]] = {each.name: [] for each in chosen}
         for number in range(1, given.rounds + 1):
             for contender in chosen if number % 2 else reversed(chosen):
                 result = run(
                     cluster.bootstrap_servers, contender, models, topic, truth, folder, number, seconds=given.seconds,
-                    warm_up_seconds=given.warm_up_seconds, profile=given.profile,
+                    warm_up_seconds=given.warm_up_seconds, processes=processes, student=given.student,
+                    profile=given.profile,
                 )  # fmt: skip
                 results[contender.name].append(result)
-                print(f"K={classes}, round {number}  {contender.name:<24}{result}", flush=True)
+                print(f"K={classes}, {processes} p., round {number}  {contender.name:<24}{result}", flush=True)
     return results
 
 
-def table(classes: int, results: Mapping[str, Sequence[Result]]) -> None:
-    print(f"\nmedians at {classes} classes:")
+def table(classes: int, processes: int, results: Mapping[str, Sequence[Result]]) -> None:
+    print(f"\nmedians at {classes} classes, {processes} process{'es' if processes > 1 else ''} each:")
     for name, found in results.items():
         rate, efficiency = (statistics.median(getattr(each, what) for each in found) for what in ("rate", "per_cpu"))
         rss = max(each.rss_mb for each in found)
@@ -79,6 +86,8 @@ def table(classes: int, results: Mapping[str, Sequence[Result]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classes", type=int, nargs="+", default=[REPORTED_CLASSES], help="the label sets' sizes")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1], help="that each contender runs as")
+    parser.add_argument("--student", choices=["linear", "minilm"], default="linear", help="what is served")
     parser.add_argument("--documents", type=int, default=1_500_000, help="on the topic")
     parser.add_argument("--rounds", type=int, default=5, help="of each contender")
     parser.add_argument("--seconds", type=float, default=5.0, help="that are measured in a round")
@@ -86,19 +95,21 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="contenders whose names begin like this")
     parser.add_argument("--profile", type=Path, help="folder for py-spy's recordings of the Python contenders")
     given = parser.parse_args()
-    for contender in contenders.ALL:
+    for contender in contenders.ALL if given.student == "linear" else contenders.ON_MINILM:
         print(f"{contender.name}: {contender.choices}")
-    print(f"\ndocuments on {PARTITIONS} partitions, one broker, one process a contender\n", flush=True)
+    print(f"\ndocuments on {PARTITIONS} partitions, one broker\n", flush=True)
+    cases = [(classes, processes) for classes in given.classes for processes in given.processes]
     with Cluster() as cluster:
-        of_classes = {classes: measure(cluster, classes, given) for classes in given.classes}
-    for classes, results in of_classes.items():
-        table(classes, results)
-    results = of_classes[given.classes[-1] if REPORTED_CLASSES not in of_classes else REPORTED_CLASSES]
+        of_case = {case: measure(cluster, *case, given) for case in cases}
+    for case, results in of_case.items():
+        table(*case, results)
+    results = of_case.get((REPORTED_CLASSES, 1), of_case[cases[-1]])
     figures = {
         "bench": "stream",
         "ratio_vs_sklearn_loop": ratio(results, LEAST, "scikit-learn loop"),
         "ratio_vs_quix": ratio(results, LEAST, "Quix Streams"),
         "ratio_vs_kafka_streams": ratio(results, LEAST, "Kafka Streams"),
+        "ratio_vs_bytewax": ratio(results, LEAST, "Bytewax"),
         "exactly_once_over_at_least_once": ratio(results, ONCE, LEAST),
         "rss_mb": round(max((each.rss_mb for name in (LEAST, ONCE) for each in results.get(name, ())), default=0.0)),
     }

@@ -40,6 +40,8 @@ class Contender(Protocol):
     """What a reader has to know to judge the comparison."""
     warm_up_seconds: float
     """Of its outputs' first seconds, so many are not measured, however little is asked for: compilers take theirs."""
+    shares: bool
+    """Whether two of its processes divide the partitions between them by being of one group."""
 
     def command(self, place: Place, models: Models) -> list[str]:
         """The process's command line."""
@@ -49,6 +51,7 @@ class Askance:
     """`askance classify` with the settings that `askance init` writes, but for the addresses."""
 
     warm_up_seconds = 0.0
+    shares = True
 
     def __init__(self, delivery: str) -> None:
         self._delivery = delivery
@@ -74,6 +77,19 @@ class Askance:
         return [sys.executable, "-c", "from askance.cli.main import main; main()", "classify"]
 
 
+def environment(needs: tuple[str, ...]) -> str:
+    """The Python of an environment with these packages, made once."""
+    folder = CACHE / needs[0].replace("==", "-")
+    python = folder / "bin" / "python"
+    done = folder / "installed"
+    if not done.exists():
+        free = {name: value for name, value in os.environ.items() if name not in ("PIP_CONSTRAINT", "VIRTUAL_ENV")}
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *needs], check=True, env=free)
+        done.touch()
+    return str(python)
+
+
 class Script:
     """A peer in Python: a script of this folder.
 
@@ -83,24 +99,14 @@ class Script:
 
     warm_up_seconds = 0.0
 
-    def __init__(self, name: str, script: str, choices: str, *, needs: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, name: str, script: str, choices: str, *, needs: tuple[str, ...] = (), shares: bool = True
+    ) -> None:
         self.name = name
+        self.shares = shares
         self.choices = choices
         self._script = script
         self._needs = needs
-
-    def _python(self) -> str:
-        if not self._needs:
-            return sys.executable
-        folder = CACHE / self._needs[0].replace("==", "-")
-        python = folder / "bin" / "python"
-        done = folder / "installed"
-        if not done.exists():
-            free = {name: value for name, value in os.environ.items() if name not in ("PIP_CONSTRAINT", "VIRTUAL_ENV")}
-            subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-            subprocess.run([str(python), "-m", "pip", "install", "--quiet", *self._needs], check=True, env=free)
-            done.touch()
-        return str(python)
 
     def command(self, place: Place, models: Models) -> list[str]:
         kernel = (
@@ -110,7 +116,8 @@ class Script:
         if self._needs:
             start = ["-c", f"{kernel}run_name='__main__')", *start]
         return [
-            self._python(), *start, place.servers, place.group, place.documents, place.predictions,
+            environment(self._needs) if self._needs else sys.executable, *start,
+            place.servers, place.group, place.documents, place.predictions,
             place.queries, str(models.folder),
         ]  # fmt: skip
 
@@ -120,6 +127,7 @@ class KafkaStreams:
 
     name = "Kafka Streams"
     warm_up_seconds = 10.0
+    shares = True
     choices = (
         "Kafka Streams 4.1.1 on Java, two stream threads, a record at a time, at least once, no compression, batches of"
         " 512 KiB; onnxruntime 1.22 on the same ONNX file, one session a thread, features and gate in Java; its first"
@@ -160,4 +168,28 @@ ALL: tuple[Contender, ...] = (
         needs=("quixstreams==3.28.1", f"onnxruntime=={version('onnxruntime')}", f"msgspec=={version('msgspec')}"),
     ),
     KafkaStreams(),
+    Script(
+        "Bytewax",
+        "wax.py",
+        "Bytewax 0.21.1 with its own connectors on librdkafka, batches of up to 1,000 by `flat_map_batch`, recovery"
+        " snapshots each second (at least once), its sink flushes each batch; onnxruntime on the same ONNX file,"
+        " features and gate by askance's kernel, JSON by msgspec",
+        needs=(
+            "bytewax==0.21.1",
+            "confluent-kafka==2.16.1",
+            f"onnxruntime=={version('onnxruntime')}",
+            f"msgspec=={version('msgspec')}",
+        ),
+        shares=False,
+    ),
+)
+
+ON_MINILM: tuple[Contender, ...] = (
+    Askance("at_least_once"),
+    Script(
+        "MiniLM loop",
+        "minilm_loop.py",
+        "aiokafka, json, tokenizers and onnxruntime on the same files, one thread, batches of up to 32 texts of as many"
+        " tokens, the gate in NumPy, `send` a record, commit after each batch: at least once",
+    ),
 )
