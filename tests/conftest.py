@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+# Its pytest plugin imports it after the last test, when CPython 3.11 may fail to parse what pytest has to rewrite.
+import hypothesis  # noqa: F401 - see above
 import pytest
 
 # As in a training's own process; scikit-learn's threads wait for each other on a machine that is busy otherwise.

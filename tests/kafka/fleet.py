@@ -190,7 +190,8 @@ class Fleet:
 
 async def commits_of(servers: str, group: str) -> list[Committed]:
     """Everything a group ever committed, in the broker's order, from the broker's own log of it."""
-    records = await read(servers, "__consumer_offsets")
+    # Groups share its partitions: an open transaction of another test's would hide what came after it.
+    records = await read(servers, "__consumer_offsets", settled=True)
     return [found for each in records if (found := _commit(each, group)) is not None]
 
 

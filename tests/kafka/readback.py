@@ -31,8 +31,13 @@ async def until(condition: Callable[[], Awaitable[bool]], what: Callable[[], str
     raise TimeoutError(what())
 
 
-async def read(servers: str, topic: str, *, isolation: str = "read_committed") -> list[ConsumerRecord]:
-    """The topic's records up to its present end, each partition's in order."""
+async def read(
+    servers: str, topic: str, *, isolation: str = "read_committed", settled: bool = False
+) -> list[ConsumerRecord]:
+    """The topic's records up to its present end, each partition's in order.
+
+    Transactions that are open end it before its last record; with `settled` they are waited for.
+    """
     consumer = AIOKafkaConsumer(
         bootstrap_servers=servers, group_id=None, enable_auto_commit=False, isolation_level=isolation,
         auto_offset_reset="earliest",
@@ -42,6 +47,9 @@ async def read(servers: str, topic: str, *, isolation: str = "read_committed") -
         partitions = [TopicPartition(topic, number) for number in await _partitions(servers, topic)]
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
+        if settled:
+            async with AIOKafkaConsumer(bootstrap_servers=servers, group_id=None) as uncommitted:
+                ends = await uncommitted.end_offsets(partitions)
         await consumer.seek_to_beginning(*partitions)
 
         async def at_the_end() -> bool:

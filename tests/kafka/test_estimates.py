@@ -65,7 +65,7 @@ async def test_a_topics_labels_estimate_the_student_and_take_it_back(servers: st
     replay.write_text("\n".join(lines) + "\n", encoding="utf-8")
     sections = {
         "teacher": {"kind": "replay", "replay_path": str(replay), "labels": list(LABELS)},
-        "train": {"first_at": 10**6},
+        "train": {"first_at": 10**6, "every": 10**6},
         "guard": {"interval_seconds": 0.5},
     }
     fleet = Fleet(servers, tmp_path, delivery="exactly_once", state=state, budget=["--share", "0.2"], sections=sections)
