@@ -2,7 +2,7 @@
 
 Owns exactly-once on Kafka: of each partition, a batch's outputs and its offset are one transaction of the partition's
 own producer (see `membership`). At least once, the offset is committed, under the group's generation, after every
-output is acknowledged. Records fetched under an ended lease are refused.
+output is acknowledged, and while the next batch is under way. Records fetched under an ended lease are refused.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class KafkaStream:
 
     async def _acknowledged(self, positions: Sequence[Position], outputs: _Outputs) -> None:
         await asyncio.gather(*(self._send(self._membership.shared, position, outputs) for position in positions))
-        await self._membership.commit(
+        await self._membership.commit_behind(
             {TopicPartition(position.topic, position.partition): position.next_offset for position in positions}
         )
 

@@ -82,6 +82,7 @@ class Membership:
         self._producers: dict[TopicPartition, AIOKafkaProducer] = {}
         self._ready = asyncio.Event()
         self._fetch: asyncio.Task[Any] | None = None
+        self._committing: asyncio.Task[None] | None = None
         self._trouble: BaseException | None = None
         self._pause = _FIRST_PAUSE_SECONDS
         self._generation = 0
@@ -138,6 +139,24 @@ class Membership:
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit as the member that the group knows; raises `CommitFailedError` once it does not know this one."""
         await commit(self.consumer, self._generation, offsets)
+
+    async def commit_behind(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Begin to commit, once the commit before has ended; a rebalance waits for it.
+
+        What it fails with the next `poll` hears; what was to be committed is then read again.
+        """
+        await self._committed()
+        self._committing = asyncio.create_task(self._commit_in_time(offsets))
+
+    async def _commit_in_time(self, offsets: Mapping[TopicPartition, int]) -> None:
+        [result] = await self.in_time(self.commit(offsets))
+        if result is not None and self._trouble is None:
+            self._in_trouble(result)
+
+    async def _committed(self) -> None:
+        """Wait for the commit under way."""
+        if self._committing is not None:
+            await asyncio.wait({self._committing})
 
     async def in_time(self, *work: Awaitable[None]) -> list[BaseException | None]:
         """What came of each: None, or what it raised; what takes longer than a stall has failed."""
@@ -216,6 +235,7 @@ class Membership:
             # A consumer that is being closed has no part any more in what was built since.
             if self._consumer is not consumer:
                 return
+            await self._committed()
             self.lease += 1
             producers, self._producers = self._producers, {}
         await asyncio.gather(*(stop(client) for client in producers.values()), return_exceptions=True)
@@ -271,6 +291,7 @@ class Membership:
     async def _close(self) -> None:
         # What is being made durable may end, nothing more begins; a rebalance that waits for it must not be waited for.
         async with self.holding:
+            await self._committed()
             self.lease += 1
             self._ready.clear()
             consumer, self._consumer = self._consumer, None
