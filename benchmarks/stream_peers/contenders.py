@@ -56,12 +56,16 @@ class Askance:
     def __init__(self, delivery: str) -> None:
         self._delivery = delivery
         self.name = f"askance, {delivery.replace('_', ' ')}"
-        self.choices = f"`askance classify`, kafka.delivery: {delivery}, budget 5 %, every other setting as it comes"
+        self.choices = (
+            f"`askance classify`, kafka.delivery: {delivery}, budget 5 % however many queries wait, every other setting"
+            " as it comes"
+        )
 
     def command(self, place: Place, models: Models) -> list[str]:
         settings = {
             "state": str(models.folder),
-            "budget": {"share": 0.05},
+            # Nobody answers the queries: without this the gate would close, and spare itself those that follow.
+            "budget": {"share": 0.05, "max_pending": 10**7},
             "kafka": {
                 "bootstrap": {"servers": place.servers},
                 "group": {"id": place.group},

@@ -62,7 +62,7 @@ class Places(NamedTuple):
 class Predictions(NamedTuple):
     """The predictions of n documents, in their order; every array has shape (n,).
 
-    A `Prediction` is made of a row by `row`.
+    `rows` makes a `Prediction` of each.
     """
 
     ids: list[str]
@@ -98,28 +98,42 @@ class Predictions(NamedTuple):
         names: list[str | None] = found.tolist()
         return names
 
-    def row(self, place: int) -> Prediction:
-        """One of them. A float32 becomes the very float64 of the same value, so JSON carries the propensity exactly."""
-        answerer = self.answerers[self.answerer[place]]
-        is_finite = bool(self.finite[place])
-        standing = self.standings[self.standing[place]]
-        return Prediction(
-            id=self.ids[place],
-            label=answerer.labels[self.labels[place]] if is_finite else None,
-            confidence=self.confidences[place].item() if is_finite else None,
-            uncertainty=self.uncertainties[place].item(),
-            propensity=self.propensities[place].item(),
-            accepted=self.accepted[place].item(),
-            version=answerer.version,
-            seed=self.seed,
-            topic=self.places.topics[place],
-            partition=self.places.partitions[place].item(),
-            offset=self.places.offsets[place].item(),
-            reason=None if is_finite else answerer.missing,
-            standing=standing,
-            threshold=answerer.threshold if standing is not None else None,
+    def rows(self, places: NDArray[np.int64] | None = None) -> list[Prediction]:
+        """Those at these places, or all. A float32 becomes the very float64 of the same value, so JSON carries the
+        propensity exactly."""
+        chosen = np.arange(self.documents) if places is None else places
+        columns = zip(
+            chosen.tolist(),
+            self.answerer[chosen].tolist(),
+            self.finite[chosen].tolist(),
+            self.labels[chosen].tolist(),
+            self.confidences[chosen].tolist(),
+            self.uncertainties[chosen].tolist(),
+            self.propensities[chosen].tolist(),
+            self.accepted[chosen].tolist(),
+            self.standing[chosen].tolist(),
+            self.places.partitions[chosen].tolist(),
+            self.places.offsets[chosen].tolist(),
+            strict=True,
         )
-
-    def rows(self) -> list[Prediction]:
-        """All of them."""
-        return [self.row(place) for place in range(self.documents)]
+        found = []
+        for place, by, is_finite, label, confidence, uncertainty, propensity, accepted, standing, *where in columns:
+            answerer = self.answerers[by]
+            prediction = Prediction(
+                id=self.ids[place],
+                label=answerer.labels[label] if is_finite else None,
+                confidence=confidence if is_finite else None,
+                uncertainty=uncertainty,
+                propensity=propensity,
+                accepted=accepted,
+                version=answerer.version,
+                seed=self.seed,
+                topic=self.places.topics[place],
+                partition=where[0],
+                offset=where[1],
+                reason=None if is_finite else answerer.missing,
+                standing=self.standings[standing],
+                threshold=answerer.threshold if self.standings[standing] is not None else None,
+            )
+            found.append(prediction)
+        return found

@@ -278,7 +278,8 @@ class Delivery(msgspec.Struct, frozen=True):
 
     predictions: list[tuple[Record, bytes | None]]
     """Each input record with its encoded prediction, None where its query holds it until the teacher has answered."""
-    queries: list[Query]
+    queries: list[tuple[Record, Query]]
+    """Each with its input record."""
     dead_letters: list[DeadLetter]
     positions: list[Position]
 

@@ -53,7 +53,7 @@ class Stream:
         return [Record(Coordinates("t", 0, first + n), b"document %d" % (first + n)) for n in range(BATCH)]
 
     async def deliver(self, delivery):
-        await asyncio.to_thread(self._ledger.commit, delivery.queries, delivery.positions, None)
+        await asyncio.to_thread(self._ledger.commit, [query for _, query in delivery.queries], delivery.positions, None)
         first = delivery.predictions[0][0].coordinates.offset
         self.seconds.append(time.perf_counter() - self._fetched.pop(first))
         return delivery.positions

@@ -116,7 +116,7 @@ def test_queries_are_the_accepted_documents_and_positions_cover_every_record() -
     [delivery] = sink.deliveries
     accepted = [p["offset"] for p in sink.predictions if p["accepted"]]
     assert 0 < len(accepted) < 50
-    assert [query.coordinates.offset for query in delivery.queries] == accepted
+    assert [query.coordinates.offset for _, query in delivery.queries] == accepted
     assert [letter.record.coordinates.offset for letter in delivery.dead_letters] == [50]
     [position] = delivery.positions
     assert msgspec.structs.replace(position, tallies=()) == Position("t", 0, 51, 50, len(accepted), 1)

@@ -72,7 +72,7 @@ def run(
 
 
 def queries(sink: ListSink) -> list[Query]:
-    return [query for delivery in sink.deliveries for query in delivery.queries]
+    return [query for delivery in sink.deliveries for _, query in delivery.queries]
 
 
 def test_a_version_that_is_not_calibrated_answers_nothing_by_itself() -> None:

@@ -86,7 +86,7 @@ def test_what_is_no_trace_context_is_none(value: bytes) -> None:
 
 def test_an_accepted_documents_query_carries_its_trace_and_the_ledger_keeps_it(tmp_path: Path) -> None:
     sink, _ = run([[traced(0, PARENT), record(1)]], StubStudent("v1"), budget=Unlimited(floor=1.0))
-    queries = sink.deliveries[0].queries
+    queries = [query for _, query in sink.deliveries[0].queries]
     ledger = SqliteLedger(tmp_path / "ledger.db")
     ledger.commit(queries, (), None)
     with ledger._reading() as connection:

@@ -191,7 +191,7 @@ class LocalStream:
             self._dead_letters.append(b"".join(encode_dead_letter(letter) + b"\n" for letter in delivery.dead_letters))
         (position,) = delivery.positions
         end = self._ends.pop(position.next_offset)
-        self._ledger.commit(delivery.queries, delivery.positions, self._bookmark(end))
+        self._ledger.commit([query for _, query in delivery.queries], delivery.positions, self._bookmark(end))
         self._committed = (position.next_offset, end)
 
     def _bookmark(self, end: int) -> str:

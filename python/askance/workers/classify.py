@@ -215,17 +215,14 @@ class ClassifyWorker:
 
     def _queries(
         self, documents: Sequence[Document], predictions: Predictions, shadows: Predictions | None
-    ) -> list[Query]:
+    ) -> list[tuple[Record, Query]]:
         now = self._unix_time()
+        places = np.flatnonzero(predictions.accepted)
+        accepted = [documents[place] for place in places.tolist()]
+        shadowed = [None] * len(accepted) if shadows is None else shadows.rows(places)
         return [
-            query_of(
-                documents[place],
-                predictions.row(place),
-                None if shadows is None else shadows.row(place),
-                contract=self._contract,
-                now=now,
-            )
-            for place in np.flatnonzero(predictions.accepted).tolist()
+            (document.record, query_of(document, prediction, other, contract=self._contract, now=now))
+            for document, prediction, other in zip(accepted, predictions.rows(places), shadowed, strict=True)
         ]
 
     def _count(self, delivery: Delivery, delivered: Sequence[Position]) -> None:

@@ -126,11 +126,8 @@ class KafkaStream:
             if where != before:
                 before, own = where, outputs[where][config.predictions]
             own.append(_tuple(Outgoing, (record.key, value, record.headers, record.timestamp_ms)))
-        if delivery.queries:
-            records = {record.coordinates: record for record, _ in delivery.predictions}
-            for query in delivery.queries:
-                value = encode_query(query)
-                outputs[query.coordinates[:2]][config.queries].append(_beside(records[query.coordinates], value))
+        for record, query in delivery.queries:
+            outputs[record.coordinates[:2]][config.queries].append(_beside(record, encode_query(query)))
         for position in delivery.positions:
             if position.tallies:
                 counted = Outgoing(None, encode_position(position), (), None)
