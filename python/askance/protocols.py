@@ -69,7 +69,8 @@ class Sink(Protocol):
 
         Deliveries are made one at a time, in order. A crash leaves, of each partition, either all or nothing visible
         to whoever reads the outputs up to the committed position. A partition that is not among the returned positions
-        was taken away or has failed: its records will be fetched again, here or by another worker.
+        was taken away or has failed: its records will be fetched again, here or by another worker. So will be, on Kafka
+        at least once, what may no longer be committed: there positions follow the outputs behind the next delivery.
         """
 
 
