@@ -212,14 +212,15 @@ def augmenter(
 
     Either way, what an augmentation left behind whose process died is given up.
     """
-    from askance.rules.spend import NANOS
-    from askance.teacher.openai import OpenAITeacher
-    from askance.workers.augment import Augmenter, Plan
-
     ledger.lose_augmentation()
     settings = config.train.augment
     if not settings.enabled:
         return None
+    # Not before: whoever has another teacher need not have the package openai.
+    from askance.rules.spend import NANOS
+    from askance.teacher.openai import OpenAITeacher
+    from askance.workers.augment import Augmenter, Plan
+
     if settings.money is not None and price(config, config.teacher.model) is None:
         msg = f"train.augment.money needs the price of {config.teacher.model!r}, unknown so far; set it in spend.prices"
         raise ConfigError(msg)
