@@ -104,22 +104,20 @@ class Predictions(NamedTuple):
         chosen = np.arange(self.documents) if places is None else places
         columns = zip(
             chosen.tolist(),
-            self.answerer[chosen].tolist(),
+            [self.answerers[number] for number in self.answerer[chosen].tolist()],
             self.finite[chosen].tolist(),
             self.labels[chosen].tolist(),
             self.confidences[chosen].tolist(),
             self.uncertainties[chosen].tolist(),
             self.propensities[chosen].tolist(),
             self.accepted[chosen].tolist(),
-            self.standing[chosen].tolist(),
+            [self.standings[number] for number in self.standing[chosen].tolist()],
             self.places.partitions[chosen].tolist(),
             self.places.offsets[chosen].tolist(),
             strict=True,
         )
-        found = []
-        for place, by, is_finite, label, confidence, uncertainty, propensity, accepted, standing, *where in columns:
-            answerer = self.answerers[by]
-            prediction = Prediction(
+        return [
+            Prediction(
                 id=self.ids[place],
                 label=answerer.labels[label] if is_finite else None,
                 confidence=confidence if is_finite else None,
@@ -129,11 +127,14 @@ class Predictions(NamedTuple):
                 version=answerer.version,
                 seed=self.seed,
                 topic=self.places.topics[place],
-                partition=where[0],
-                offset=where[1],
+                partition=partition,
+                offset=offset,
                 reason=None if is_finite else answerer.missing,
-                standing=self.standings[standing],
-                threshold=answerer.threshold if self.standings[standing] is not None else None,
+                standing=standing,
+                threshold=answerer.threshold if standing is not None else None,
             )
-            found.append(prediction)
-        return found
+            for (
+                place, answerer, is_finite, label, confidence, uncertainty, propensity, accepted, standing, partition,
+                offset,
+            ) in columns
+        ]  # fmt: skip
