@@ -42,6 +42,7 @@ class Contender(Protocol):
     """Of its outputs' first seconds, so many are not measured, however little is asked for: compilers take theirs."""
     shares: bool
     """Whether two of its processes divide the partitions between them by being of one group."""
+    is_exactly_once: bool
 
     def command(self, place: Place, models: Models) -> list[str]:
         """The process's command line."""
@@ -55,6 +56,7 @@ class Askance:
 
     def __init__(self, delivery: str, latency_target_ms: int | None = None) -> None:
         self._delivery = delivery
+        self.is_exactly_once = delivery == "exactly_once"
         self._latency_target_ms = latency_target_ms
         self.name = f"askance, {delivery.replace('_', ' ')}"
         self.choices = (
@@ -101,32 +103,30 @@ def environment(needs: tuple[str, ...]) -> str:
 
 
 class Script:
-    """A peer in Python: a script of this folder.
+    """A peer in Python: a module of this folder.
 
     One with `needs` has an environment of its own, kept in ~/.cache/askance-bench: its versions are not ours. It finds
     askance's kernel all the same.
     """
 
     warm_up_seconds = 0.0
+    is_exactly_once = False
 
     def __init__(
-        self, name: str, script: str, choices: str, *, needs: tuple[str, ...] = (), shares: bool = True
+        self, name: str, module: str, choices: str, *, needs: tuple[str, ...] = (), shares: bool = True
     ) -> None:
         self.name = name
         self.shares = shares
         self.choices = choices
-        self._script = script
+        self._module = module
         self._needs = needs
 
     def command(self, place: Place, models: Models) -> list[str]:
-        kernel = (
-            f"import sys; sys.path.append({str(ROOT / 'python')!r}); import runpy; runpy.run_path(sys.argv.pop(1), "
-        )
-        start = [str(HERE / self._script)]
-        if self._needs:
-            start = ["-c", f"{kernel}run_name='__main__')", *start]
+        paths = [str(ROOT / "python"), str(ROOT)]
+        module = f"benchmarks.stream_peers.{self._module}"
+        start = f"import sys; sys.path += {paths}; import runpy; runpy.run_module('{module}', run_name='__main__')"
         return [
-            environment(self._needs) if self._needs else sys.executable, *start,
+            environment(self._needs) if self._needs else sys.executable, "-c", start,
             place.servers, place.group, place.documents, place.predictions,
             place.queries, str(models.folder),
         ]  # fmt: skip
@@ -138,6 +138,7 @@ class KafkaStreams:
     name = "Kafka Streams"
     warm_up_seconds = 10.0
     shares = True
+    is_exactly_once = False
     choices = (
         "Kafka Streams 4.1.1 on Java, two stream threads, a record at a time, at least once, no compression, batches of"
         " 512 KiB; onnxruntime 1.22 on the same ONNX file, one session a thread, features and gate in Java; its first"
@@ -165,7 +166,7 @@ ALL: tuple[Contender, ...] = (
     Askance("exactly_once"),
     Script(
         "scikit-learn loop",
-        "sklearn_loop.py",
+        "sklearn_loop",
         "aiokafka, json, HashingVectorizer (2^18, 1-2-grams) and SGDClassifier(log_loss) on batches of up to 1,000, the"
         " gate in NumPy, `send` a record (no compression, which is aiokafka's default and the fastest here; idempotent,"
         " acks=all, 5 ms), commit after each batch: at least once",
@@ -174,7 +175,7 @@ ALL: tuple[Contender, ...] = (
     ),
     Script(
         "Quix Streams",
-        "quix.py",
+        "quix",
         "Quix Streams 3.28.1, a message at a time, at least once, commits each second; onnxruntime on the same ONNX"
         " file, features and gate by askance's kernel",
         needs=("quixstreams==3.28.1", f"onnxruntime=={version('onnxruntime')}", f"msgspec=={version('msgspec')}"),
@@ -182,7 +183,7 @@ ALL: tuple[Contender, ...] = (
     KafkaStreams(),
     Script(
         "Bytewax",
-        "wax.py",
+        "wax",
         "Bytewax 0.21.1 with its own connectors on librdkafka, batches of up to 1,000 by `flat_map_batch`, recovery"
         " snapshots each second (at least once), its sink flushes each batch; onnxruntime on the same ONNX file,"
         " features and gate by askance's kernel, JSON by msgspec",
@@ -201,7 +202,7 @@ ON_MINILM: tuple[Contender, ...] = (
     Askance("at_least_once", latency_target_ms=1500),
     Script(
         "MiniLM loop",
-        "minilm_loop.py",
+        "minilm_loop",
         "aiokafka, json, tokenizers and onnxruntime on the same files, one thread, batches of up to 32 texts of as many"
         " tokens, the gate in NumPy, `send` a record, commit after each batch: at least once",
     ),

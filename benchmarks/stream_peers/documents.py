@@ -78,8 +78,6 @@ class Models(NamedTuple):
     """askance's state folder: the registry with one version, the champion."""
     version: Path
     """That version's folder, with the ONNX file."""
-    pickled: Path
-    """scikit-learn's vectoriser and model."""
 
 
 def publish(folder: Path, classes: int, rows: Sequence[Labelled], name: str, *, encoder: str = "") -> str:
@@ -124,9 +122,8 @@ def fit(folder: Path, classes: int) -> Models:
     model = SGDClassifier(loss="log_loss", alpha=1e-6, random_state=0).fit(
         vectorizer.transform([row.text for row in rows]), [row.label for row in rows]
     )
-    pickled = folder / "sklearn.pickle"
-    pickled.write_bytes(pickle.dumps((vectorizer, model)))
-    return Models(folder, registry.verified(version), pickled)
+    (folder / "sklearn.pickle").write_bytes(pickle.dumps((vectorizer, model)))
+    return Models(folder, registry.verified(version))
 
 
 def fit_on_minilm(folder: Path, classes: int) -> Models:
@@ -135,4 +132,4 @@ def fit_on_minilm(folder: Path, classes: int) -> Models:
     registry = DirectoryRegistry(folder / "registry", on_warning=print)
     version = publish(folder, classes, rows, "taught", encoder=str(minilm()))
     registry.promote(version)
-    return Models(folder, registry.verified(version), folder)
+    return Models(folder, registry.verified(version))

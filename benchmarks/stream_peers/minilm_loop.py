@@ -1,6 +1,6 @@
 """Peer (a) with a sentence encoder: the loop that one would write with aiokafka, tokenizers and onnxruntime.
 
-    python minilm_loop.py SERVERS GROUP DOCUMENTS PREDICTIONS QUERIES FOLDER
+    SERVERS GROUP DOCUMENTS PREDICTIONS QUERIES FOLDER
 
 Its choices: `getmany` of up to 256 records; the very files that askance serves (encoder, tokenizer, linear head), one
 thread for onnxruntime; as this encoder's graph takes no padding, texts of as many tokens are encoded together, up to 32
@@ -11,23 +11,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from tokenizers import Tokenizer  # type: ignore[import-untyped]
+
+from benchmarks.stream_peers.sklearn_loop import loop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-SHARE = 0.05
-SEED = 0
 TOGETHER = 32
 
 
@@ -66,52 +64,17 @@ class Classifier:
         return probabilities
 
 
-async def main(classify: Classifier, servers: str, group: str, documents: str, predictions: str, queries: str) -> None:
-    rng = np.random.default_rng(SEED)
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    consumer = AIOKafkaConsumer(
-        documents, bootstrap_servers=servers, group_id=group, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
-    producer = AIOKafkaProducer(bootstrap_servers=servers, acks="all", enable_idempotence=True, linger_ms=5)
-    async with consumer, producer:
-        while not stop.is_set():
-            fetched = await consumer.getmany(timeout_ms=200, max_records=256)
-            records = [record for part in fetched.values() for record in part]
-            if not records:
-                continue
-            inbound = [json.loads(record.value) for record in records]
-            probabilities = await asyncio.to_thread(classify, [document["text"] for document in inbound])
-            uncertainties = -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(axis=1)
-            uncertainties /= np.log(len(classify.labels))
-            propensities = np.minimum(1.0, SHARE / max(uncertainties.mean(), 1e-9) * uncertainties)
-            accepted = rng.random(len(records)) < propensities
-            sent = []
-            for place, (record, document) in enumerate(zip(records, inbound, strict=True)):
-                winner = int(probabilities[place].argmax())
-                prediction = {
-                    "id": document["id"],
-                    "label": classify.labels[winner],
-                    "confidence": float(probabilities[place, winner]),
-                    "uncertainty": float(uncertainties[place]),
-                    "propensity": float(propensities[place]),
-                    "accepted": bool(accepted[place]),
-                    "version": "minilm",
-                    "seed": SEED,
-                    "topic": record.topic,
-                    "partition": record.partition,
-                    "offset": record.offset,
-                }
-                where = {"key": record.key, "partition": record.partition, "headers": list(record.headers)}
-                sent.append(await producer.send(predictions, json.dumps(prediction).encode(), **where))
-                if accepted[place]:
-                    query = {**prediction, "text": document["text"]}
-                    sent.append(await producer.send(queries, json.dumps(query).encode(), **where))
-            await asyncio.gather(*sent)
-            await consumer.commit()
+def main(*given: str) -> None:
+    """The loop around MiniLM, which works on a thread so that the group hears of this member meanwhile."""
+    *where, folder = given
+    [manifest] = Path(folder, "registry").glob("**/manifest.json")
+    classifier = Classifier(manifest.parent)
+
+    async def classify(texts: Sequence[str]) -> NDArray[np.float32]:
+        return await asyncio.to_thread(classifier, texts)
+
+    asyncio.run(loop(classify, classifier.labels, 256, *where))
 
 
 if __name__ == "__main__":
-    *given, folder = sys.argv[1:]
-    [manifest] = Path(folder, "registry").glob("**/manifest.json")
-    asyncio.run(main(Classifier(manifest.parent), *given))
+    main(*sys.argv[1:])

@@ -1,6 +1,6 @@
 """Peer (d): Bytewax with onnxruntime.
 
-    python wax.py SERVERS GROUP DOCUMENTS PREDICTIONS QUERIES FOLDER
+    SERVERS GROUP DOCUMENTS PREDICTIONS QUERIES FOLDER
 
 Its choices: its own Kafka connectors (librdkafka), batches of up to 1,000 scored at once by `flat_map_batch`, recovery
 snapshots each second (at least once), outputs flushed a batch by its sink, JSON by msgspec. It is lent askance's kernel
@@ -19,20 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import bytewax.operators as op
 import msgspec
-import numpy as np
-import onnxruntime
 from bytewax._bytewax import cli_main
 from bytewax.connectors.kafka import KafkaSink, KafkaSinkMessage, KafkaSource, KafkaSourceMessage
 from bytewax.dataflow import Dataflow
 from bytewax.recovery import RecoveryConfig, init_db_dir
 
-from askance._kernel import HashedFeaturizer, decide
+from benchmarks.stream_peers.lent import SEED, Lent
 
 if TYPE_CHECKING:
     from bytewax.inputs import StatefulSourcePartition
 
-SHARE = 0.05
-SEED = 0
 BATCH = 1000
 
 
@@ -60,18 +56,10 @@ class Query(Prediction):
 
 
 class Classifier:
-    """Scores a batch with the version in a folder."""
+    """Scores a batch."""
 
-    def __init__(self, folder: Path, predictions: str, queries: str) -> None:
-        manifest = msgspec.json.decode((folder / "manifest.json").read_bytes())
-        self._labels = manifest["labels"]
-        self._version = manifest["version"]
-        self._temperature = manifest["temperature"]
-        self._featurizer = HashedFeaturizer(**manifest["featurizer"])
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(folder / "student.onnx"), options)
-        self._mean = 0.5
+    def __init__(self, folder: str, predictions: str, queries: str) -> None:
+        self._lent = Lent(folder)
         self._decoder = msgspec.json.Decoder(Inbound)
         self._encoder = msgspec.json.Encoder()
         self._predictions, self._queries = predictions, queries
@@ -79,24 +67,20 @@ class Classifier:
     def __call__(self, batch: list[KafkaSourceMessage[bytes, bytes]]) -> list[KafkaSinkMessage[bytes, bytes]]:
         """Predictions, and queries for those that are accepted."""
         documents = [self._decoder.decode(message.value) for message in batch]
-        logits = np.empty((len(batch), len(self._labels)), dtype=np.float32)
-        for places, ids, weights in self._featurizer.padded([document.text for document in documents]):
-            [logits[places]] = self._session.run(["logits"], {"ids": ids, "weights": weights})
-        decided = decide(
-            logits=logits, temperature=self._temperature, measure="entropy", floor=0.0, exponent=1.0,
-            scale=SHARE / self._mean, seed=SEED, topic=batch[0].topic,
-            partitions=np.array([message.partition for message in batch], dtype=np.int32),
-            offsets=np.array([message.offset for message in batch], dtype=np.int64),
-        )  # fmt: skip
-        self._mean += min(1.0, 0.001 * len(batch)) * (decided.uncertainties.mean().item() - self._mean)
+        decided = self._lent(
+            [document.text for document in documents],
+            batch[0].topic,
+            [message.partition for message in batch],
+            [message.offset for message in batch],
+        )
         sent = []
         for message, document, label, confidence, uncertainty, propensity, accepted in zip(
             batch, documents, decided.labels.tolist(), decided.confidences.tolist(), decided.uncertainties.tolist(),
             decided.propensities.tolist(), decided.accepted.tolist(), strict=True,
         ):  # fmt: skip
             found = (
-                document.id, self._labels[label], confidence, uncertainty, propensity, accepted, self._version, SEED,
-                message.topic, message.partition, message.offset,
+                document.id, self._lent.labels[label], confidence, uncertainty, propensity, accepted,
+                self._lent.version, SEED, message.topic, message.partition, message.offset,
             )  # fmt: skip
             sent.append(KafkaSinkMessage(message.key, self._encoder.encode(Prediction(*found)), self._predictions))
             if accepted:
@@ -127,12 +111,11 @@ class Stoppable(KafkaSource):
 
 def main(servers: str, group: str, documents: str, predictions: str, queries: str, folder: str) -> None:
     """Run until a signal."""
-    [version] = Path(folder, "registry").glob("**/manifest.json")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     flow = Dataflow(group.replace(".", "-"))
     read = op.input("documents", flow, Stoppable(stop, servers, documents))
-    classified = op.flat_map_batch("classify", read, Classifier(version.parent, predictions, queries))
+    classified = op.flat_map_batch("classify", read, Classifier(folder, predictions, queries))
     op.output("predictions", classified, KafkaSink([servers], topic=None))
     recovery = Path("recovery")
     recovery.mkdir()

@@ -1,10 +1,10 @@
 """A place in a consumer group, with a fencing producer for every partition held.
 
 Owns two invariants. Nothing is committed for a revoked partition: a rebalance waits for the delivery under way and the
-commit behind it, then ends the lease under which everything before was fetched. And a zombie can move nothing: whoever is assigned a partition
-starts the producer whose transactional id is made of the group, the topic and the partition *before* it reads where to
-begin, which fences every earlier owner whatever that one believes of its membership (aiokafka has no KIP-447, and with
-one id a process an evicted member's transaction would be accepted).
+commit behind it, then ends the lease under which everything before was fetched. And a zombie can move nothing: whoever
+is assigned a partition starts the producer whose transactional id is made of the group, the topic and the partition
+*before* it reads where to begin, which fences every earlier owner whatever that one believes of its membership
+(aiokafka has no KIP-447, and with one id a process an evicted member's transaction would be accepted).
 
 Whatever goes wrong, one recovery serves: everything is closed and built anew, and reading goes on from what is
 committed.
