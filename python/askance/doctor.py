@@ -69,7 +69,7 @@ def examine(config: Config, *, ask: bool, unix_time: Callable[[], float]) -> Ite
     yield from _state_folder(config)
     yield _registry(config)
     if assembly.on_kafka(config):
-        yield from _broker(config)
+        yield from _broker(config, unix_time)
     else:
         yield _source(config)
     yield from _teacher(config, ask=ask)
@@ -166,7 +166,7 @@ def _source(config: Config) -> Finding:
     return Finding("documents", State.WELL, f"{path}, beginning with {documents[0].text[:60]!r}")
 
 
-def _broker(config: Config) -> Iterator[Finding]:
+def _broker(config: Config, unix_time: Callable[[], float]) -> Iterator[Finding]:
     from askance.stream.kafka.topics import look
 
     kafka = config.kafka
@@ -176,6 +176,7 @@ def _broker(config: Config) -> Iterator[Finding]:
         yield Finding("broker", State.ILL, str(exc), "see kafka.bootstrap.servers, kafka.security and kafka.sasl")
         return
     yield Finding("broker", State.WELL, f"{kafka.bootstrap.servers} answers")
+    yield _brokers_clock(kafka, unix_time)
     ours = (kafka.predictions, kafka.queries, kafka.labels, kafka.tallies, kafka.dead_letters)
     missing = [name for name in (*kafka.documents, *ours) if isinstance(counts[name], str)]
     for name in missing:
@@ -259,6 +260,28 @@ def _asked(teacher: Teacher, query: Query) -> Finding:
     return Finding("teacher", State.WELL, f"{teacher.name} answered {answer.raw!r} {price}")
 
 
+def _brokers_clock(kafka: KafkaConfig, unix_time: Callable[[], float]) -> Finding:
+    """Latencies and what is kept how long go by records' times, which are one machine's or the other's."""
+    from askance.stream.kafka.clock import seconds_ahead
+
+    try:
+        skew = asyncio.run(seconds_ahead(kafka, unix_time))
+    except AskanceError as exc:
+        return Finding("broker's clock", State.DOUBTFUL, str(exc), "see the broker's log")
+    if skew is None:
+        told = "not compared: the broker is older than Kafka 3.3, or this log-in may not describe the cluster"
+        return Finding("broker's clock", State.WELL, told)
+    return _compared("broker's clock", skew, "the broker", slack=0.0)
+
+
+def _compared(part: str, skew: float, other: str, *, slack: float) -> Finding:
+    """`skew` in seconds, positive where this machine is ahead; it may be wrong by `slack`."""
+    if abs(skew) > _MOST_SKEW_SECONDS + slack:
+        found = f"{abs(skew):,.0f} s {'ahead of' if skew > 0 else 'behind'} {other}"
+        return Finding(part, State.DOUBTFUL, found, "let it be set over the network (NTP)")
+    return Finding(part, State.WELL, f"within {_MOST_SKEW_SECONDS:g} seconds of {other}")
+
+
 def _clock(config: Config, unix_time: Callable[[], float]) -> Finding:
     """Against the teacher's server: caps a day end by this machine's clock, and signatures of stores depend on it."""
     address = config.teacher.base_url or "https://api.openai.com/v1"
@@ -277,7 +300,4 @@ def _clock(config: Config, unix_time: Callable[[], float]) -> Finding:
         return Finding("clock", State.WELL, "not compared: the teacher's server tells no time")
     # The header is in whole seconds.
     skew = before - parsedate_to_datetime(date).timestamp()
-    if abs(skew) > _MOST_SKEW_SECONDS + (unix_time() - before):
-        found = f"{abs(skew):,.0f} s {'ahead of' if skew > 0 else 'behind'} the teacher's server"
-        return Finding("clock", State.DOUBTFUL, found, "let it be set over the network (NTP)")
-    return Finding("clock", State.WELL, "within five seconds of the teacher's server")
+    return _compared("clock", skew, "the teacher's server", slack=unix_time() - before)

@@ -235,12 +235,13 @@ def test_the_doctor_names_the_rights_that_are_missing_without_trying_them(
     done = run(tmp_path, kafka, "topics", "create", "--documents", KAFKA_SASL_PASSWORD=ADMIN)
     assert done.returncode == 0, done.stderr
 
-    def rights(password: str) -> dict[str, str]:
-        findings = json.loads(run(tmp_path, kafka, "doctor", "--json", KAFKA_SASL_PASSWORD=password).stdout)
-        return next(found for found in findings if found["part"] == "rights")
+    def findings(password: str) -> dict[str, dict[str, str]]:
+        told = json.loads(run(tmp_path, kafka, "doctor", "--json", KAFKA_SASL_PASSWORD=password).stdout)
+        return {found["part"]: found for found in told}
 
-    found = rights(ADMIN)
-    assert found["state"] == "well", found["found"]
+    told = findings(ADMIN)
+    assert told["rights"]["state"] == "well", told["rights"]["found"]
+    assert told["broker's clock"]["found"] == "within 5 seconds of the broker"
     topic, group, read, write = 2, 3, 3, 4
     for name in (kafka["documents"][0], kafka["labels"], kafka["tallies"]):
         allow(guarded, certificates, topic, name, read)
@@ -248,9 +249,11 @@ def test_the_doctor_names_the_rights_that_are_missing_without_trying_them(
         allow(guarded, certificates, topic, name, write)
     allow(guarded, certificates, group, kafka["group.id"], read)
     kafka["sasl.username"] = "reader"
-    found = rights(SECRETS["reader"])
-    assert found["state"] == "doubtful"
-    assert found["found"] == (
+    told = findings(SECRETS["reader"])
+    assert told["broker's clock"]["state"] == "well"
+    assert "may not describe the cluster" in told["broker's clock"]["found"]
+    assert told["rights"]["state"] == "doubtful"
+    assert told["rights"]["found"] == (
         f"not allowed: read {kafka['queries']} (for `teach`), write {kafka['labels']} (for `teach`), "
         f"write {kafka['tallies']} (for `classify`), read group {kafka['group.id']}-teach (for `teach`)"
     )

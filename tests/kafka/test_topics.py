@@ -54,12 +54,33 @@ async def test_the_doctor_finds_the_topics_that_are_missing(servers: str, tmp_pa
 
     def found() -> list[tuple[str, State]]:
         findings = examine(config, ask=False, unix_time=time.time)
-        return [(each.part, each.state) for each in findings if each.part in ("broker", "topic", "topics", "rights")]
+        parts = ("broker", "broker's clock", "topic", "topics", "rights")
+        return [(each.part, each.state) for each in findings if each.part in parts]
 
-    assert await asyncio.to_thread(found) == [("broker", State.WELL), *[("topic", State.ILL)] * 6]
+    assert await asyncio.to_thread(found) == [
+        ("broker", State.WELL),
+        ("broker's clock", State.WELL),
+        *[("topic", State.ILL)] * 6,
+    ]
     await create_topics(config.kafka, partitions=2, replication=1, retention_ms=60_000, documents=True)
     assert await asyncio.to_thread(found) == [
         ("broker", State.WELL),
+        ("broker's clock", State.WELL),
         ("topics", State.WELL),
         ("rights", State.WELL),
     ]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("off", "state", "says"), [
+    (0.0, State.WELL, "within 5 seconds of the broker"),
+    (60.0, State.DOUBTFUL, "60 s ahead of the broker"),
+    (-60.0, State.DOUBTFUL, "60 s behind the broker"),
+])  # fmt: skip
+async def test_the_doctor_compares_this_clock_with_the_brokers(
+    servers: str, tmp_path: Path, off: float, state: State, says: str
+) -> None:
+    kafka = {"bootstrap": {"servers": servers}, "documents": ["none-such"]}
+    config = Config.model_validate({"state": tmp_path, "kafka": kafka})
+    findings = await asyncio.to_thread(lambda: [*examine(config, ask=False, unix_time=lambda: time.time() + off)])
+    assert [(each.state, each.found) for each in findings if each.part == "broker's clock"] == [(state, says)]
