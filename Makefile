@@ -56,7 +56,7 @@ test-python: .venv/ready-test
 	$(BIN)/python -m pytest -m "not slow and not kafka"
 
 .PHONY: test-all
-test-all: test-rust .venv/ready-test .venv/ready-llm .venv/ready-transformers .venv/ready-deploy fuzz docs  ## Every test: the slow ones, a real Kafka broker (JDK 17, Maven), a real LLM, a browser (Chromium), a short fuzzing, what is deployed (Go), the site
+test-all: test-rust .venv/ready-test .venv/ready-llm .venv/ready-transformers .venv/ready-deploy audit fuzz docs  ## Every test: the slow ones, a real Kafka broker (JDK 17, Maven), a real LLM, a browser (Chromium), a short fuzzing, what is deployed (Go), the crates' licences, the site
 	$(BIN)/python -m pytest
 
 .PHONY: test-browser
@@ -80,6 +80,16 @@ $(FUZZER): | tools
 	  echo "make fuzz needs a nightly Rust for the sanitizers: rustup toolchain install nightly --profile minimal" >&2; exit 1; }
 	@command -v c++ >/dev/null || { echo "make fuzz needs a C++ compiler: apt-get install g++" >&2; exit 1; }
 	RUSTUP_TOOLCHAIN=nightly cargo install --quiet cargo-fuzz --root .cargo-tools
+
+AUDIT := licenses bans sources
+AUDITOR := .cargo-tools/bin/cargo-deny
+
+.PHONY: audit
+audit: $(AUDITOR)  ## Licences and origins of the crates, as deny.toml allows them; known faults too with AUDIT=advisories (it asks GitHub)
+	$(AUDITOR) --workspace check --hide-inclusion-graph $(AUDIT)
+
+$(AUDITOR): | tools
+	cargo install --quiet --locked cargo-deny@0.20.2 --root .cargo-tools
 
 .PHONY: soak
 soak: .venv/ready-test  ## The Kafka tests at five times their size: 500,000 documents, 60 kills
