@@ -23,7 +23,7 @@ from askance.rules.estimate import estimate_window
 from askance.stream.local import LocalStream
 from askance.student.committee import scores
 from askance.student.slot import Slot
-from askance.summary import Summary
+from askance.summary import Summary, unread
 from askance.telemetry import Telemetry
 from askance.workers.classify import ClassifyWorker
 from askance.workers.follow import finish, follow
@@ -208,6 +208,8 @@ class _Run:
             if classify or self._once:
                 streamed.set()
             await asyncio.gather(*others)
+            if train and self._once and train.failure is not None:
+                self._failures.append(f"train: {train.failure}")
             if following is not None and self._follower is not None:
                 following.cancel()
                 await asyncio.gather(following, return_exceptions=True)
@@ -371,6 +373,8 @@ class _Run:
             documents = sum(partition.documents for partition in progress)
             accepted = sum(partition.accepted for partition in progress)
             dead = sum(partition.dead_letters for partition in progress)
+        if "classify" in self._workers and not self._stop.is_set():
+            self._failures += unread(documents, dead)
         return Summary(
             documents=documents,
             accepted=accepted,

@@ -14,19 +14,21 @@ import urllib.error
 import urllib.request
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from askance import assembly, teaching
+from askance import assembly, teaching, tracing
 from askance.errors import AskanceError, DamagedVersionError
 from askance.processors import processors
 from askance.records import Coordinates, Query, Record
+from askance.registry import is_remote
+from askance.rules.outcome import judge
 from askance.rules.spend import money
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from askance.calls import Attempt
     from askance.config import Config, KafkaConfig
@@ -64,20 +66,24 @@ class Finding(msgspec.Struct, frozen=True):
 
 def examine(config: Config, *, ask: bool, unix_time: Callable[[], float]) -> Iterator[Finding]:
     """Every finding about these settings, one after the other as it is made."""
-    yield from _extras(config)
+    missing = _missing(config)
+    yield _packages(config, missing)
     yield _processors(processors())
-    yield from _state_folder(config)
+    yield _folder("state folder", config.state, "choose another with --state")
     yield _registry(config)
-    if assembly.on_kafka(config):
-        yield from _broker(config, unix_time)
-    else:
+    if not assembly.on_kafka(config):
         yield _source(config)
+        if config.sink.path != "-":
+            yield _folder("predictions", Path(config.sink.path).parent, "choose another file with --output")
+    elif "kafka" not in missing:
+        yield from _broker(config, unix_time)
     yield from _teacher(config, ask=ask)
     if config.teacher.kind == "openai":
         yield _clock(config, unix_time)
 
 
-def _extras(config: Config) -> Iterator[Finding]:
+def _needed(config: Config) -> dict[str, str]:
+    """The extras that these settings take, each with a module that only it brings."""
     needed = {"train": "sklearn"}
     if assembly.on_kafka(config):
         needed["kafka"] = "aiokafka"
@@ -87,12 +93,31 @@ def _extras(config: Config) -> Iterator[Finding]:
         needed["s3"] = "s3fs"
     if config.page.enabled:
         needed["page"] = "starlette"
-    missing = [extra for extra, module in needed.items() if importlib.util.find_spec(module) is None]
+    if config.student.features == "encoder":
+        needed["encoder"] = "tokenizers"
+    if config.student.kind == "transformer":
+        needed["transformers"] = "torch"
+    if tracing.is_wanted(os.environ):
+        needed["otel"] = "opentelemetry.sdk"
+    return needed
+
+
+def _missing(config: Config) -> list[str]:
+    return [extra for extra, module in _needed(config).items() if not _is_there(module)]
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it is in
+        return False
+
+
+def _packages(config: Config, missing: list[str]) -> Finding:
     if missing:
         remedy = f"pip install 'askance[{','.join(missing)}]'"
-        yield Finding("packages", State.ILL, f"missing for these settings: {', '.join(missing)}", remedy)
-    else:
-        yield Finding("packages", State.WELL, f"all there: {', '.join(needed)}")
+        return Finding("packages", State.ILL, f"missing for these settings: {', '.join(missing)}", remedy)
+    return Finding("packages", State.WELL, f"all there: {', '.join(_needed(config))}")
 
 
 def _processors(found: Processors) -> Finding:
@@ -111,19 +136,16 @@ def _processors(found: Processors) -> Finding:
     return Finding("processors", State.WELL, plan)
 
 
-def _state_folder(config: Config) -> Iterator[Finding]:
-    folder = config.state
+def _folder(part: str, folder: Path, remedy: str) -> Finding:
     there = _nearest(folder.absolute())
-    if not os.access(there, os.W_OK | os.X_OK):
-        remedy = "give this user the right to write there, or choose another with --state"
-        yield Finding("state folder", State.ILL, f"{folder} cannot be written", remedy)
-        return
-    free = shutil.disk_usage(there).free
-    found = f"{folder}{'' if folder.exists() else ' (will be made)'}, {free / 1e9:,.1f} GB free"
-    if free < _LEAST_FREE_BYTES:
-        yield Finding("state folder", State.DOUBTFUL, found, "make room: a full disk stops every worker")
-    else:
-        yield Finding("state folder", State.WELL, found)
+    usage = shutil.disk_usage(there)
+    # A file system of no size at all, such as /proc, keeps no files whatever the rights are.
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK) or not usage.total:
+        return Finding(part, State.ILL, f"{folder} cannot be written", f"give this user the right to, or {remedy}")
+    found = f"{folder}{'' if folder.exists() else ' (will be made)'}, {usage.free / 1e9:,.1f} GB free"
+    if usage.free < _LEAST_FREE_BYTES:
+        return Finding(part, State.DOUBTFUL, found, "make room: a full disk stops every worker")
+    return Finding(part, State.WELL, found)
 
 
 def _nearest(folder: Path) -> Path:
@@ -135,6 +157,10 @@ def _registry(config: Config) -> Finding:
     try:
         registry = assembly.registry(config, on_warning=lambda _: None)
         live, count = registry.current(), len(registry.versions())
+        if not is_remote(config.registry_location):
+            place = _folder("registry", Path(config.registry_location.removeprefix("file://")), "set `registry`")
+            if place.state is State.ILL:
+                return place
         if live is None:
             return Finding("registry", State.WELL, f"{registry.location}: no version is live yet ({count} there)")
         # As a worker does: every digest, every parity document.
@@ -162,8 +188,18 @@ def _source(config: Config) -> Finding:
     documents, letters = assembly.decoder(config).decode([Record(Coordinates("doctor", 0, 0), line.rstrip(b"\r\n"))])
     for letter in letters:
         remedy = "see source.format, source.text_field and source.id_field (--format, --text-field, --id-field)"
-        return Finding("documents", State.DOUBTFUL, f"{path}: the first is none: {letter.detail}", remedy)
+        found = f"{path}: the first is none: {letter.detail}{_fields(line)}"
+        return Finding("documents", State.DOUBTFUL, found, remedy)
     return Finding("documents", State.WELL, f"{path}, beginning with {documents[0].text[:60]!r}")
+
+
+def _fields(line: bytes) -> str:
+    """The fields that a line has, to choose from."""
+    try:
+        names = [*msgspec.json.decode(line, type=dict[str, object])]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    return f"; the line has {', '.join(names)}" if names else ""
 
 
 def _broker(config: Config, unix_time: Callable[[], float]) -> Iterator[Finding]:
@@ -181,7 +217,10 @@ def _broker(config: Config, unix_time: Callable[[], float]) -> Iterator[Finding]
     missing = [name for name in (*kafka.documents, *ours) if isinstance(counts[name], str)]
     for name in missing:
         yield Finding(
-            "topic", State.ILL, f"{name}: {counts[name]}", "`askance topics create` makes those that are missing"
+            "topic",
+            State.ILL,
+            f"{name}: {counts[name]}",
+            "`askance topics create --documents` makes those that are missing",
         )
     if missing:
         return
@@ -230,13 +269,15 @@ def _teacher(config: Config, *, ask: bool) -> Iterator[Finding]:
         yield Finding("teacher", State.WELL, f"recorded answers of {teacher.name}, {len(labels)} labels")
     elif not ask:
         yield Finding(
-            "teacher", State.WELL, f"{teacher.name}, {len(labels)} labels; a call is {cost} (--ask makes one)"
+            "teacher",
+            State.WELL,
+            f"{teacher.name}, {len(labels)} labels; not asked; a call is {cost} (--ask makes one)",
         )
     else:
-        yield _asked(teacher, query)
+        yield _asked(teacher, query, labels, config.teacher.present_names)
 
 
-def _asked(teacher: Teacher, query: Query) -> Finding:
+def _asked(teacher: Teacher, query: Query, labels: Collection[str], renamed: Mapping[str, str]) -> Finding:
     async def once() -> Attempt:
         try:
             return await teacher.ask([query])
@@ -254,8 +295,9 @@ def _asked(teacher: Teacher, query: Query) -> Finding:
     tokens = sum(charge.spend.tokens for charge in attempt.charges or ())
     nanos = sum(charge.nanos for charge in attempt.charges or ())
     price = f"for {tokens:,} tokens, {money(nanos) if nanos else 'price unknown (spend.prices)'}; in no ledger"
-    if answer.error is not None:
-        found = f"{teacher.name} answered, but no label ({answer.error}), {price}"
+    if judge(answer, labels, renamed)[1] is None:
+        why = answer.error or f"{answer.raw!r} is none of the set"
+        found = f"{teacher.name} answered, but no label ({why}), {price}"
         return Finding("teacher", State.DOUBTFUL, found, "see teacher.task, or choose a model that follows a schema")
     return Finding("teacher", State.WELL, f"{teacher.name} answered {answer.raw!r} {price}")
 

@@ -55,6 +55,8 @@ def check(config: Config) -> None:
     if importlib.util.find_spec("starlette") is None or importlib.util.find_spec("uvicorn") is None:
         msg = "the page needs starlette and uvicorn; run: pip install 'askance[page]'"
         raise ConfigError(msg)
+    if assembly.on_kafka(config):
+        import askance.stream.kafka  # noqa: F401 - tells what to install where it is missing
     _token(config)
 
 

@@ -103,3 +103,11 @@ def _estimate(estimate: Estimate | None) -> str:
         f"{estimate.value:.1%} (95 % interval {estimate.low:.1%} to {estimate.high:.1%}, "
         f"{estimate.documents:,} labels worth {estimate.effective:,.0f})"
     )
+
+
+def unread(documents: int, dead_letters: int) -> list[str]:
+    """What to say of a stream that has ended, and of which not one document could ever be read."""
+    if documents or not dead_letters:
+        return []
+    remedy = "`askance doctor` says why (--text-field, --id-field, --format), `askance dead-letters` puts them back"
+    return [f"classify: not one of {dead_letters:,} documents could be read: {remedy}"]

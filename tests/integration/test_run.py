@@ -107,6 +107,59 @@ def test_a_teacher_that_replays_needs_no_extra_but_train(folder: Path) -> None:
     assert list((folder / "askance-state" / "registry" / "versions").glob("v*/manifest.json"))
 
 
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ("kafka", ["classify", "--bootstrap-servers", "127.0.0.1:1"]),
+        (
+            "kafka",
+            [
+                "teach",
+                "--teacher",
+                "replay",
+                "--labels-from-field",
+                "gold",
+                "--input",
+                "documents.jsonl",
+                "--replay-field",
+                "gold",
+                "--bootstrap-servers",
+                "127.0.0.1:1",
+            ],
+        ),
+        ("kafka", ["train", "--labels", "a,b", "--bootstrap-servers", "127.0.0.1:1"]),
+        ("kafka", ["topics", "create", "--bootstrap-servers", "127.0.0.1:1"]),
+        ("kafka", ["replay", "--topic", "predictions", "--bootstrap-servers", "127.0.0.1:1"]),
+        ("kafka", ["dead-letters", "list", "--bootstrap-servers", "127.0.0.1:1"]),
+        ("kafka", ["page", "--bootstrap-servers", "127.0.0.1:1"]),
+        ("s3", ["classify", "--input", "documents.jsonl", "--set", "registry=s3://models/askance"]),
+    ],
+)
+def test_a_missing_extra_is_told_in_one_line(folder: Path, extra: str, words: list[str]) -> None:
+    code = "import sys; sys.modules |= dict.fromkeys(['aiokafka', 'fsspec', 's3fs']); "
+    command = [*COMMAND[:2], code + COMMAND[2], *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if not line.startswith("{")] == [done.stderr.splitlines()[-1]]
+    assert f"pip install 'askance[{extra}]'" in done.stderr
+
+
+def test_a_stream_of_which_nothing_can_be_read_has_failed(folder: Path) -> None:
+    done = run(folder, "--text-field", "body", "--rate", "0")
+    assert done.returncode == 1
+    assert "not one of 900 documents could be read" in done.stdout
+    assert "--text-field" in done.stdout
+
+
+def test_training_once_in_vain_is_a_failure(folder: Path) -> None:
+    assert run(folder, "--rate", "0").returncode == 0
+    command = [*COMMAND, "train", "--input", "documents.jsonl", "--labels-from-field", "gold", "--once"]
+    command += ["--set", "registry=/proc/registry"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1, done.stdout
+    assert "stopped early  train: no new version" in done.stdout
+
+
 @pytest.mark.parametrize("mistake", [["--set", "teacher.replay_field=nope"], ["--replay-file", "nowhere.jsonl"]])
 def test_a_mistake_is_one_line_and_leaves_nothing_behind(folder: Path, mistake: list[str]) -> None:
     done = run(folder, *mistake)

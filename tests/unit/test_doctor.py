@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.server
 import json
+import sys
 import threading
 from contextlib import contextmanager
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from askance import doctor
@@ -197,3 +199,53 @@ def test_the_command_tells_and_its_exit_code_too(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(app, [*words, "--set", "train.first_at=-1"])
     assert wrong.exit_code == 1
     assert "FAIL settings" in wrong.stdout
+
+
+def test_the_packages_of_every_setting_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("aiokafka", "fsspec", "s3fs", "torch", "tokenizers", "opentelemetry", "opentelemetry.sdk"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for name in [name for name in sys.modules if name.startswith("askance.stream.kafka")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    config = settings(
+        tmp_path,
+        kafka={"bootstrap": {"servers": "127.0.0.1:1"}, "documents": ["d"]},
+        registry="s3://models/askance",
+        student={"kind": "transformer"},
+    )
+    findings = found(config)
+    assert findings["packages"].remedy == "pip install 'askance[kafka,s3,transformers,otel]'"
+    assert "pip install 'askance[s3]'" in findings["registry"].found
+    assert "broker" not in findings
+
+
+@pytest.mark.parametrize("part", ["state folder", "registry", "predictions"])
+def test_a_folder_that_keeps_no_files_is_found(tmp_path: Path, part: str) -> None:
+    nowhere = {
+        "state folder": {"state": "/proc/askance", "registry": str(tmp_path / "registry")},
+        "registry": {"registry": "/proc/registry"},
+        "predictions": {"sink": {"path": "/proc/askance/predictions.jsonl"}},
+    }
+    findings = found(settings(tmp_path, **nowhere[part]))
+    assert [name for name, finding in findings.items() if finding.state is State.ILL] == [part]
+    assert "cannot be written" in findings[part].found
+
+
+def test_a_wrong_field_is_told_with_those_that_are_there(tmp_path: Path) -> None:
+    config = settings(tmp_path, source={"path": str(tmp_path / "documents.jsonl"), "text_field": "body"})
+    assert found(config)["documents"].found.endswith("the line has text, gold")
+
+
+def test_an_answer_that_is_no_label_of_the_set_is_not_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "a key")
+    with teacher_at(NOW) as (address, _):
+        teacher = {"kind": "openai", "model": "m", "labels": ["ham", "eggs"], "base_url": address}
+        finding = found(settings(tmp_path, teacher=teacher), ask=True)["teacher"]
+    assert finding.state is State.DOUBTFUL
+    assert "'spam'" in finding.found
+
+
+def test_the_doctor_takes_the_flags_of_a_run() -> None:
+    commands = {command.name: command for command in typer.main.get_command(app).commands.values()}  # type: ignore[attr-defined]
+    run, doctor = ({param.name for param in commands[name].params} for name in ("run", "doctor"))
+    assert run - doctor == {"quiet"}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from askance.errors import ConfigError
 from askance.registry.directory import Directory
 from askance.registry.versions import StoredRegistry
 
@@ -37,6 +39,10 @@ def open_registry(location: str, *, cache: Path, on_warning: Callable[[str], Non
     """
     if not is_remote(location):
         return DirectoryRegistry(Path(location.removeprefix("file://")), on_warning=on_warning)
+    if find_spec("fsspec") is None:
+        remedy = "'askance[s3]'" if location.startswith("s3:") else "the fsspec library of this store"
+        msg = f"the registry {location} needs the package fsspec; run: pip install {remedy}"
+        raise ConfigError(msg)
     from askance.registry.objects import ObjectStore
 
     return StoredRegistry(ObjectStore(location, cache, on_warning=on_warning), on_warning=on_warning)

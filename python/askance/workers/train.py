@@ -52,6 +52,8 @@ class TrainWorker:
         self._clock = clock
         self._is_owing = True
         self._warned = ""
+        self.failure: str | None = None
+        """Why no version came out of the last training; None where one did, or none was due."""
 
     async def run(self, *, stop: asyncio.Event, drain: asyncio.Event) -> None:
         """Train until `stop` is set (a training under way is given up), or until `drain` is set, then once more.
@@ -103,8 +105,10 @@ class TrainWorker:
                 manifest = await self._augment(manifest)
         except TrainingError as exc:
             self._telemetry.trainings.labels(outcome="failed").inc()
-            _logger.warning("no new version from %d labels: %s", labels, exc)
+            self.failure = f"no new version from {labels} labels: {exc}"
+            _logger.warning("%s", self.failure)
         else:
+            self.failure = None
             # More labels may have come between the decision to train and the reading of the ledger.
             used = max(labels, manifest.trained_on + manifest.held_out)
             outcome = "promoted" if manifest.verdict.promoted else "kept"

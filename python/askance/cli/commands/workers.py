@@ -159,20 +159,33 @@ def doctor(
     context: typer.Context,
     *,
     source__path: options.Input = None,
+    sink__path: options.Output = None,
+    sink__dead_letters: options.DeadLetters = None,
     source__format: options.Format = None,
+    source__follow: options.Follow = None,
     source__text_field: options.TextField = None,
     source__id_field: options.IdField = None,
+    source__topic: options.Topic = None,
+    source__rate: options.Rate = None,
+    budget__share: options.Share = None,
+    budget__per_second: options.PerSecond = None,
+    m_raru: options.MRaru = False,
+    gate__measure: options.Measure = None,
+    gate__seed: options.Seed = None,
     teacher__kind: options.Teacher = None,
     teacher__labels: options.Labels = None,
     teacher__labels_from_field: options.LabelsFromField = None,
+    teacher__task: options.Task = None,
     teacher__model: options.Model = None,
     teacher__base_url: options.BaseUrl = None,
+    teacher__concurrency: options.Concurrency = None,
     teacher__replay_path: options.ReplayFile = None,
     teacher__replay_field: options.ReplayField = None,
     kafka__bootstrap__servers: options.BootstrapServers = None,
     state: options.State = None,
     config: options.ConfigFile = None,
     assignments: options.Assignments = None,
+    page__enabled: options.Page = None,
     ask: Annotated[
         bool, typer.Option("--ask", help="Make one call to the teacher, and say what it cost; no cap counts it.")
     ] = False,
@@ -180,7 +193,7 @@ def doctor(
 ) -> None:
     """What a run needs, looked over before it starts.
 
-    Says of each thing that is wrong what to do about it. Exits with 1 when a run would fail.
+    Takes the flags of `run`. Says of each thing that is wrong what to do about it. Exits with 1 when a run would fail.
     """
     from askance.cli.doctor import show
 

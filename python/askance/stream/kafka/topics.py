@@ -119,7 +119,7 @@ async def partition_counts(config: KafkaConfig, topics: Iterable[str]) -> dict[s
     for name in topics:
         error = for_code(described[name]["error_code"])
         if error is UnknownTopicOrPartitionError:
-            msg = f"there is no topic {name}; make it with `askance topics create`"
+            msg = f"there is no topic {name}; make it with `askance topics create`, with --documents for theirs"
             raise StreamError(msg)
         if error is not NoError:
             raise error(name)
