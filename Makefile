@@ -144,7 +144,7 @@ HELM := helm.sh/helm/v3/cmd/helm@v3.19.5
 COMPOSE := github.com/compose-spec/compose-go/v2/cmd@v2.16.2
 ACTIONLINT := github.com/rhysd/actionlint/cmd/actionlint@v1.7.8
 KEDA := github.com/kedacore/keda/v2@v2.18.1
-TOOLS := .tools/helm .tools/compose .tools/actionlint .tools/promtool .tools/scaledobjects.yaml
+TOOLS := .tools/helm .tools/compose .tools/actionlint .tools/promtool .tools/scaledobjects.yaml .tools/triggerauthentications.yaml
 GO_REMEDY := { echo "make lint-deploy needs Go: apt-get install golang-go" >&2; exit 1; }
 
 .tools/helm:
@@ -160,12 +160,12 @@ GO_REMEDY := { echo "make lint-deploy needs Go: apt-get install golang-go" >&2; 
 	@command -v go >/dev/null || $(GO_REMEDY)
 	GOBIN=$(CURDIR)/.tools go install $(ACTIONLINT)
 
-# The schema of a ScaledObject, out of the module's own files.
-.tools/scaledobjects.yaml:
+# The schemas of KEDA's resources, out of the module's own files.
+.tools/scaledobjects.yaml .tools/triggerauthentications.yaml:
 	@command -v go >/dev/null || $(GO_REMEDY)
 	@mkdir -p .tools
 	folder="$$(go mod download -json $(KEDA) | $(PYTHON) -c 'import json, sys; print(json.load(sys.stdin)["Dir"])')" && \
-	  install -m 644 "$$folder/config/crd/bases/keda.sh_scaledobjects.yaml" $@
+	  install -m 644 "$$folder/config/crd/bases/keda.sh_$(@F)" $@
 
 .tools/promtool:
 	@mkdir -p .tools/debian

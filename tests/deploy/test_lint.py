@@ -59,8 +59,8 @@ def complaints(document: dict[str, Any], kubernetes: str) -> list[str]:
     import jsonschema
     import kubernetes_validate
 
-    if document["kind"] == "ScaledObject":
-        path = TOOLS / "scaledobjects.yaml"
+    if document["kind"] in {"ScaledObject", "TriggerAuthentication"}:
+        path = TOOLS / f"{document['kind'].lower()}s.yaml"
         if not path.exists():
             absent(path.name)
         versions = yaml.safe_load(path.read_text(encoding="utf-8"))["spec"]["versions"]
@@ -110,7 +110,14 @@ def test_what_the_chart_makes_is_what_kubernetes_knows(values: str, kubernetes: 
 def test_everything_is_made_that_can_be_switched_on() -> None:
     kinds = [document["kind"] for document in rendered("1.31", "--values", str(CHART / "ci/full-values.yaml"))]
 
-    assert {"ScaledObject", "PodMonitor", "PodDisruptionBudget", "ConfigMap", "Service"} <= set(kinds)
+    assert {
+        "ScaledObject",
+        "TriggerAuthentication",
+        "PodMonitor",
+        "PodDisruptionBudget",
+        "ConfigMap",
+        "Service",
+    } <= set(kinds)
     assert "PersistentVolumeClaim" not in kinds
 
 
@@ -138,19 +145,40 @@ def test_a_mistake_in_the_autoscaling_would_be_found(change: dict[str, Any]) -> 
     assert complaints(document, "1.31")
 
 
+LABELS = ("--set", "config.teacher.labels={a,b}")
+SCALED = (*LABELS, "--set", "classify.keda.enabled=true")
+
+
+def kafka(**settings: str) -> tuple[str, ...]:
+    """Flags that set `security__protocol="SSL"` and the like."""
+    return tuple(
+        each
+        for key, value in settings.items()
+        for each in ("--set-string", rf"config.kafka.{key.replace('__', '.').replace('.', chr(92) + '.')}={value}")
+    )
+
+
+SASL = kafka(security__protocol="SASL_SSL", sasl__username="me")
+
+
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
         ((), "config.teacher.labels is empty"),
-        (("--set", "config.teacher.labels={a,b}", "--set", "classify.replicas=13"), "classify may have 13 pods"),
+        ((*LABELS, "--set", "classify.replicas=13"), "classify may have 13 pods"),
+        ((*SCALED, "--set", "classify.keda.maxReplicas=13"), "classify may have 13 pods"),
+        ((*SCALED, "--set", "classify.keda.minReplicas=20"), "minReplicas is 20 and maxReplicas is 6"),
+        ((*LABELS, "--set", "terminationGracePeriodSeconds=60"), "a batch has 60 s to be delivered"),
         (
-            (
-                "--set",
-                "config.teacher.labels={a,b}",
-                "--set",
-                "classify.keda.enabled=true,classify.keda.maxReplicas=13",
-            ),
-            "classify may have 13 pods",
+            (*LABELS, "--set", "terminationGracePeriodSeconds=75", *kafka(rebalance__timeout__ms="300000")),
+            "terminationGracePeriodSeconds is 75, but a batch has 300 s",
+        ),
+        ((*LABELS, "--set", "config.kafka.security.protocol=SSL"), "config.kafka.security is nested"),
+        ((*SCALED, *SASL), "a secret with KAFKA_SASL_PASSWORD"),
+        ((*SCALED, *SASL, *kafka(sasl__mechanism="OAUTHBEARER")), "KEDA cannot use KAFKA_SASL_TOKEN"),
+        (
+            (*SCALED, *kafka(security__protocol="SSL", ssl__ca__location="/ca.pem")),
+            "KEDA cannot read ssl.ca.location",
         ),
     ],
 )
@@ -159,6 +187,60 @@ def test_what_cannot_work_is_refused(flags: tuple[str, ...], says: str) -> None:
 
     assert done.returncode != 0
     assert says in done.stderr
+
+
+def test_the_autoscaler_logs_in_to_the_brokers_by_reference() -> None:
+    documents = {each["kind"]: each for each in rendered("1.31", "--values", str(CHART / "ci/full-values.yaml"))}
+    login = documents["TriggerAuthentication"]
+    secret, name = login["spec"]["secretTargetRef"][0], login["spec"]["configMapTargetRef"][0]
+
+    assert secret == {"parameter": "password", "name": "askance-kafka", "key": "KAFKA_SASL_PASSWORD"}
+    assert name["name"] == documents["ConfigMap"]["metadata"]["name"]
+    assert documents["ConfigMap"]["data"][name["key"]] == "askance"
+    triggers = documents["ScaledObject"]["spec"]["triggers"]
+    assert len(triggers) == 2
+    for trigger in triggers:
+        assert trigger["metadata"].items() >= {"sasl": "scram_sha512", "tls": "enable"}.items()
+        assert trigger["authenticationRef"] == {"name": login["metadata"]["name"]}
+
+
+@pytest.mark.parametrize(
+    ("flags", "metadata", "name"),
+    [
+        ((), {}, None),
+        (kafka(security__protocol="SSL"), {"tls": "enable"}, None),
+        (
+            (
+                *kafka(security__protocol="SASL_SSL", sasl__mechanism="OAUTHBEARER", ssl__ca__location="/ca.pem"),
+                *("--set", "classify.keda.triggerAuthentication=mine"),
+            ),
+            {"tls": "enable", "sasl": "oauthbearer"},
+            "mine",
+        ),
+    ],
+)
+def test_the_autoscaler_needs_no_login_of_the_charts(
+    flags: tuple[str, ...], metadata: dict[str, str], name: str | None
+) -> None:
+    documents = {each["kind"]: each for each in rendered("1.31", *SCALED, *flags)}
+    [trigger] = documents["ScaledObject"]["spec"]["triggers"]
+
+    assert {key: value for key, value in trigger["metadata"].items() if key in {"sasl", "tls"}} == metadata
+    assert trigger.get("authenticationRef", {}).get("name") == name
+    assert "TriggerAuthentication" not in documents
+
+
+def test_no_pods_of_classify_are_none() -> None:
+    documents = rendered("1.31", *LABELS, "--set", "classify.replicas=0")
+
+    assert [each["spec"]["replicas"] for each in documents if each["kind"] == "StatefulSet"] == [0, 1, 1]
+
+
+def test_a_pod_has_as_long_to_end_as_its_batch_has_to_be_delivered() -> None:
+    documents = rendered("1.31", *LABELS, *kafka(rebalance__timeout__ms="300500"))
+    pods = [each["spec"]["template"]["spec"] for each in documents if each["kind"] == "StatefulSet"]
+
+    assert [pod["terminationGracePeriodSeconds"] for pod in pods] == [316, 316, 316]
 
 
 @pytest.mark.parametrize("values", VALUES)

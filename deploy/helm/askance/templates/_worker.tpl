@@ -16,6 +16,16 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end }}
 
+{{/* Seconds that a pod has to end: more than a batch under way has to be delivered. */}}
+{{- define "askance.grace" -}}
+{{- $delivery := divf (index .Values.config.kafka "rebalance.timeout.ms" | default 60000) 1000 | ceil | int -}}
+{{- $grace := int (.Values.terminationGracePeriodSeconds | default (add $delivery 15)) -}}
+{{- if le $grace $delivery -}}
+{{- fail (printf "terminationGracePeriodSeconds is %d, but a batch has %d s to be delivered (kafka.rebalance.timeout.ms): raise it, or leave it out" $grace $delivery) -}}
+{{- end -}}
+{{- $grace -}}
+{{- end }}
+
 {{/*
 One worker: a StatefulSet, because its pod's name is its Kafka static membership (group.instance.id): a pod that comes back
 within the session timeout causes no rebalance.
@@ -29,8 +39,8 @@ metadata:
   name: {{ include "askance.name" .root }}-{{ .worker }}
   labels: {{- include "askance.labels" . | nindent 4 }}
 spec:
-  {{- with .replicas }}
-  replicas: {{ . }}
+  {{- if not (kindIs "invalid" .replicas) }}
+  replicas: {{ .replicas }}
   {{- end }}
   serviceName: {{ include "askance.name" .root }}
   podManagementPolicy: Parallel
@@ -42,7 +52,7 @@ spec:
       annotations:
         checksum/config: {{ toYaml $v.config | sha256sum }}
     spec:
-      terminationGracePeriodSeconds: {{ $v.terminationGracePeriodSeconds }}
+      terminationGracePeriodSeconds: {{ include "askance.grace" .root }}
       automountServiceAccountToken: false
       enableServiceLinks: false
       {{- with $v.imagePullSecrets }}
