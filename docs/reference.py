@@ -17,6 +17,7 @@ import msgspec
 import typer
 
 from askance.cli.main import app
+from askance.codec import LetterLine
 from askance.config import Config
 from askance.keys import fields, section_of, variable
 from askance.records import Position, Prediction, Query, Settled
@@ -34,6 +35,7 @@ TOPICS: dict[str, tuple[type[msgspec.Struct], str]] = {
         "One value on the labels topic: a query with the teacher's answer, so that it stands by itself.",
     ),
     "tally": (Position, "One value on the tallies topic: what was counted of a batch's documents, labelled or not."),
+    "dead-letter": (LetterLine, "One line of the dead letters file; what a topic carries is said above."),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import codecs
 import functools
 from typing import TYPE_CHECKING, Any, Literal
@@ -191,21 +190,15 @@ def decode_position(value: bytes) -> Position:
 
 def encode_dead_letter(letter: DeadLetter) -> bytes:
     """One line of JSON, without a line feed: coordinates, reason, detail, and the original bytes in base64."""
-    topic, partition, offset = letter.record.coordinates
-    value = letter.record.value
-    return _encoder.encode(
-        {
-            "topic": topic,
-            "partition": partition,
-            "offset": offset,
-            "reason": letter.reason,
-            "detail": letter.detail,
-            "bytes": None if value is None else base64.b64encode(value).decode(),
-        }
-    )
+    return _encoder.encode(LetterLine(*letter.record.coordinates, letter.reason, letter.detail, letter.record.value))
 
 
-class _LetterLine(msgspec.Struct, frozen=True):
+class LetterLine(msgspec.Struct, frozen=True):
+    """A record that could not be processed: where it was, why, and its bytes as they came, in base64.
+
+    `bytes` is null for a record without a value.
+    """
+
     topic: str
     partition: int
     offset: int
@@ -214,7 +207,7 @@ class _LetterLine(msgspec.Struct, frozen=True):
     value: bytes | None = msgspec.field(name="bytes")
 
 
-_letter_decoder = msgspec.json.Decoder(_LetterLine)
+_letter_decoder = msgspec.json.Decoder(LetterLine)
 
 
 def decode_dead_letter(line: bytes, place: str) -> KeptLetter:
