@@ -1,4 +1,4 @@
-"""Draws the pictures of the concept pages from the program's own functions: `make reference`."""
+"""Draws the pictures of the concept pages from the program's own functions: `make pictures`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 
+from askance.rules.contract import choose_threshold
 from askance.rules.estimate.mean import Guesses, estimate_agreement
 from askance.rules.gate import Gate, Opening
 
@@ -59,6 +60,41 @@ def estimates(runs: int = 60, documents: int = 20_000, classes: int = 20) -> Non
     save("estimates")
 
 
+def contract(runs: int = 400, labels: int = 1_000, target: float = 0.98) -> None:
+    """Of many calibrations of one simulated student: how far what is then served agrees with the teacher in truth.
+
+    Beside the contract's threshold the one that looks good enough on the same labels.
+    """
+    random = np.random.default_rng(0)
+
+    def scored(documents: int) -> tuple[np.ndarray, np.ndarray]:
+        """From the surest document on: how sure the student is, and how many were wrong so far."""
+        confidences = -np.sort(-random.beta(4.0, 1.0, documents))
+        return confidences, np.cumsum(random.random(documents) > confidences**0.3)
+
+    sure, wrong = scored(1_000_000)
+    looks_good, promised, served = [], [], []
+    for _ in range(runs):
+        confidences, errors = scored(labels)
+        chosen = choose_threshold(confidences, np.diff(errors, prepend=0) > 0, np.ones(labels), target=target)
+        lowest = confidences[errors <= (1 - target) * labels][-1]
+        for threshold, found in ((lowest, looks_good), (chosen.confidence if chosen else 1.0, promised)):
+            answered = int(np.searchsorted(-sure, -threshold, side="right"))
+            found.append(1 - (wrong[answered - 1] / len(sure) if answered else 0.0))
+        served.append(answered / len(sure))
+    _, axes = plt.subplots(figsize=(6, 3))
+    bins = np.linspace(0.965, 1, 71)
+    for found, colour, name in ((looks_good, GREY, "as it looks"), (promised, BLUE, "the contract's")):
+        kept = np.mean(np.array(found) >= target)
+        axes.hist(found, bins, color=colour, alpha=0.8, label=f"{name}: kept in {100 * kept:.0f} % of the runs")
+    axes.axvline(target, color=RED, label=f"promised: {target:g}, in 95 %")
+    title = f"{labels:,} labels; under the contract the student answers {100 * np.mean(served):.0f} % itself"
+    axes.set(xlabel="agreement of all answers served", ylabel=f"of {runs} runs", xlim=(bins[0], bins[-1]), ylim=(0, 45))
+    axes.set_title(title, fontsize="medium")
+    axes.legend(frameon=False)
+    save("contract")
+
+
 def save(name: str) -> None:
     """As SVG, the same bytes for the same picture."""
     FOLDER.mkdir(exist_ok=True)
@@ -73,3 +109,4 @@ if __name__ == "__main__":
     mpl.rcParams["svg.hashsalt"] = "askance"
     gate()
     estimates()
+    contract()
