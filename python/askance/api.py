@@ -5,6 +5,7 @@ Each is the very code the workers run; nothing here decides anything by itself.
 
 from __future__ import annotations
 
+import reprlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,10 @@ class Student:
         return self._loaded.temperature
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(n, K) float32, as `Gate.decide` and `decide` take them."""
+        """(n, K) float32, as `Gate.decide` and `decide` take them. Raises `TypeError` for a text that is in no list."""
+        if isinstance(texts, str | bytes):
+            msg = f"texts is {reprlib.repr(texts)}, one {type(texts).__name__}; give a list of texts, such as [text]"
+            raise TypeError(msg)
         return self._loaded.logits(list(texts))
 
     def predict_proba(self, texts: Sequence[str]) -> NDArray[np.float64]:

@@ -203,5 +203,28 @@ def test_what_is_not_there_is_told(tmp_path) -> None:  # type: ignore[no-untyped
         askance.estimate_run(tmp_path / "none")
 
 
+class Loaded:
+    """A student of as many labels as it is given, that answers with the first."""
+
+    version, temperature = "v0003-0123abcd", 1.25
+
+    def __init__(self, labels: tuple[str, ...] = ("a", "b")) -> None:
+        self.labels = labels
+
+    def logits(self, texts: list[str]) -> np.ndarray:
+        return np.tile(np.linspace(1, 0, len(self.labels), dtype=np.float32), (len(texts), 1))
+
+
+@pytest.mark.parametrize("name", ["logits", "predict", "predict_proba"])
+def test_one_text_is_not_taken_for_a_list_of_its_characters(name: str) -> None:
+    ask = getattr(askance.Student(Loaded()), name)  # type: ignore[arg-type]
+    assert len(ask(["a string", "another"])) == 2
+    assert len(ask([])) == 0
+    with pytest.raises(TypeError, match=r"texts is 'a string', one str; give a list of texts, such as \[text\]"):
+        ask("a string")
+    with pytest.raises(TypeError, match=r"one bytes"):
+        ask(b"a string")
+
+
 def test_the_kernel_is_the_one_that_decides() -> None:
     assert askance.decide is _kernel.decide
