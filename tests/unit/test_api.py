@@ -148,10 +148,25 @@ def test_what_was_accepted_stands_for_the_whole_pool() -> None:
 def test_rounds_and_seeds_differ_and_the_same_is_the_same() -> None:
     probabilities = pool(200)
     sampler = askance.Sampler(seed=1)
-    first = sampler.query(Fitted(), probabilities, 50)
-    assert np.array_equal(first.indices, sampler.query(Fitted(), probabilities, 50).indices)
-    assert not np.array_equal(first.indices, sampler.query(Fitted(), probabilities, 50, round=1).indices)
-    assert np.array_equal(sampler(Fitted(), probabilities, n_instances=50, random_tie_break=True), first.indices)
+    first, second = (sampler.query(Fitted(), probabilities, 50) for _ in range(2))
+    assert not np.array_equal(first.indices, second.indices)
+    assert np.array_equal(first.indices, sampler.query(Fitted(), probabilities, 50, round=0).indices)
+    assert np.array_equal(second.indices, sampler.query(Fitted(), probabilities, 50).indices)
+    assert np.array_equal(first.indices, clone(sampler).query(Fitted(), probabilities, 50).indices)
+    assert not np.array_equal(first.indices, askance.Sampler(seed=2).query(Fitted(), probabilities, 50).indices)
+
+
+def test_called_as_a_query_strategy_it_draws_the_same_and_keeps_it() -> None:
+    probabilities = pool(200)
+    sampler = askance.Sampler(seed=1)
+    assert sampler.last is None
+    for number in (0, 1, 7, 8):
+        called = sampler(Fitted(), probabilities, 50, round=7) if number == 7 else sampler(Fitted(), probabilities, 50)
+        assert sampler.last is called
+        again = askance.Sampler(seed=1).query(Fitted(), probabilities, 50, round=number)
+        assert all(np.array_equal(one, other) for one, other in zip(called, again, strict=True))
+    with pytest.raises(TypeError, match="rounds"):
+        sampler(Fitted(), probabilities, 50, rounds=7)  # type: ignore[call-arg]
 
 
 def test_it_is_cloned_and_set_as_scikit_learn_does() -> None:
