@@ -54,6 +54,10 @@ class Student:
     def __init__(self, loaded: protocols.Student) -> None:
         self._loaded = loaded
 
+    def __repr__(self) -> str:
+        labels = reprlib.repr(list(self.labels))
+        return f"<Student {self.version}: {len(self.labels)} labels {labels}, temperature {self.temperature:.3g}>"
+
     @classmethod
     def load(cls, registry: str | Path = "askance-state/registry", version: str | None = None) -> Student:
         """A version of a registry, a folder or a URL; the live one unless named. Raises `RegistryError`."""
@@ -118,6 +122,14 @@ class Gate:
         seed: int = 0,
         advance: int = 0,
     ) -> None:
+        self._given = {
+            "share": share,
+            "measure": measure,
+            "exponent": exponent,
+            "floor": floor,
+            "seed": seed,
+            "advance": advance,
+        }
         budget: dict[str, Any] = {"kind": "m-raru"} if share is None else {"share": share, "advance": advance}
         gate = {"measure": measure, "exponent": exponent, "floor": floor, "seed": seed}
         config = Config.model_validate({"budget": budget, "gate": gate})
@@ -126,6 +138,9 @@ class Gate:
             raise ValueError(msg)
         self._gate = assembly.gate(config)
         self._budget = assembly.budget(config, documents=0, accepted=0)
+
+    def __repr__(self) -> str:
+        return f"Gate({', '.join(f'{name}={value!r}' for name, value in self._given.items())})"
 
     def decide(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -239,6 +240,24 @@ def test_one_text_is_not_taken_for_a_list_of_its_characters(name: str) -> None:
         ask("a string")
     with pytest.raises(TypeError, match=r"one bytes"):
         ask(b"a string")
+
+
+def test_in_a_notebook_each_says_what_it_is() -> None:
+    assert repr(askance.Student(Loaded())) == "<Student v0003-0123abcd: 2 labels ['a', 'b'], temperature 1.25>"  # type: ignore[arg-type]
+    many = askance.Student(Loaded(tuple(f"label {number}" for number in range(77))))  # type: ignore[arg-type]
+    assert "77 labels ['label 0'," in repr(many)
+    assert len(repr(many)) < 200
+    assert repr(askance.Gate(share=0.1, seed=3)) == (
+        "Gate(share=0.1, measure='entropy', exponent=None, floor=None, seed=3, advance=0)"
+    )
+    assert repr(askance.Sampler(seed=3)) == "Sampler(measure='entropy', exponent=1.0, floor=0.0, seed=3)"
+    queried = askance.Sampler().query_proba(pool(200), 50)
+    assert re.fullmatch(r"<Queried: \d+ documents, propensities 0\.\d+ to [01](\.\d+)?>", repr(queried))
+    assert repr(askance.Queried(np.empty(0, np.int64), np.empty(0))) == "<Queried: 0 documents>"
+    decided = askance.Gate(share=None).decide(logits_of(500), coordinates=keys(500))
+    assert repr(decided) == f"<Decided: {decided.accepted.sum()} of 500 documents accepted>"
+    drawn = askance.Gate().draw(keys(500))
+    assert repr(drawn) == f"<Draws: {drawn.accepted.sum()} of 500 documents accepted>"
 
 
 def test_the_kernel_is_the_one_that_decides() -> None:

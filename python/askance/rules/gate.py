@@ -53,12 +53,18 @@ class Decided(NamedTuple):
     accepted: NDArray[np.bool_]
     finite: NDArray[np.bool_]
 
+    def __repr__(self) -> str:
+        return f"<Decided: {self.accepted.sum()} of {len(self.accepted)} documents accepted>"
+
 
 class Draws(NamedTuple):
     """The gate's answer for n records that no student has scored, each of uncertainty 1; arrays of shape (n,)."""
 
     propensities: NDArray[np.float32]
     accepted: NDArray[np.bool_]
+
+    def __repr__(self) -> str:
+        return f"<Draws: {self.accepted.sum()} of {len(self.accepted)} documents accepted>"
 
 
 @dataclass(frozen=True)
