@@ -56,7 +56,7 @@ test-python: .venv/ready-test
 	$(BIN)/python -m pytest -m "not slow and not kafka"
 
 .PHONY: test-all
-test-all: test-rust .venv/ready-test .venv/ready-llm .venv/ready-transformers .venv/ready-deploy audit fuzz docs  ## Every test: the slow ones, a real Kafka broker (JDK 17, Maven), a real LLM, a browser (Chromium), a short fuzzing, what is deployed (Go), the crates' licences, the site
+test-all: test-rust .venv/ready-test .venv/ready-active .venv/ready-llm .venv/ready-transformers .venv/ready-deploy audit fuzz docs  ## Every test: the slow ones, a real Kafka broker (JDK 17, Maven), a real LLM, a browser (Chromium), a short fuzzing, what is deployed (Go), the crates' licences, the site
 	$(BIN)/python -m pytest
 
 .PHONY: test-browser
@@ -197,6 +197,7 @@ clean:  ## Remove .venv and everything that was built
 
 .venv/ready-demo: EXTRAS := --extras train,page
 .venv/ready-test: EXTRAS := --extras train,encoder,openai,kafka,s3,page,otel --group test
+.venv/ready-active: EXTRAS := --extras train --group active
 .venv/ready-kafka: EXTRAS := --extras train,kafka
 .venv/ready-docs: EXTRAS := --group docs
 .venv/ready-deploy: EXTRAS := --group deploy

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import subprocess
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 
 import askance
+from askance.registry import DirectoryRegistry
+from tests.integration.test_active_learning import pieces
 from tests.integration.test_page import documents
 from tests.paged import COMMAND
+from tests.unit.test_student import publish
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,3 +56,24 @@ def test_students_and_estimates_are_those_of_the_workers(tmp_path: Path) -> None
             temperature=student.temperature,
         )
         assert np.allclose(decided.uncertainties, [row["uncertainty"] for row in mine], atol=1e-6)
+
+
+def test_the_code_of_the_page_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = DirectoryRegistry(tmp_path / "askance-state" / "registry")
+    registry.promote(publish(registry).version)
+    monkeypatch.chdir(tmp_path)
+    X, y = load_digits(return_X_y=True)  # noqa: N806 - theirs
+    people = LogisticRegression(max_iter=100).fit(X / 16, y)
+    names: dict[str, Any] = {
+        "texts": np.array([f"document {number} on my invoice" for number in range(400)]),
+        "ask": lambda asked: "label 1" if isinstance(asked, str) else people.predict(asked),
+        "classifier": LogisticRegression(max_iter=100).fit(X[:60] / 16, y[:60]),
+        "X_known": X[:60] / 16,
+        "y_known": y[:60],
+        "X_pool": X[60:] / 16,
+    }
+    for code in pieces():
+        if "modAL" not in code or find_spec("modAL"):
+            exec(code, names)
+    assert len(names["agrees"]) == names["asked"].sum() > 0
+    assert 0 < len(names["indices"]) < len(names["X_pool"])
