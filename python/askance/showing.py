@@ -251,8 +251,10 @@ def main() -> None:
         loop = asyncio.get_running_loop()
 
         def wait_for_the_run() -> None:
-            # It holds our input open while it lives.
-            sys.stdin.buffer.read()
+            # It holds our input open while it lives. Not through `sys.stdin`, whose lock a thread that waits would
+            # keep until the interpreter, which wants it to end, gives up.
+            while os.read(0, 4096):
+                pass
             with suppress(RuntimeError):  # a signal was faster
                 loop.call_soon_threadsafe(stop.set)
 

@@ -117,7 +117,8 @@ def test_a_port_that_is_taken_is_told_before_anything_is_classified(tmp_path: Pa
         command += ["--replay-field", "gold", "--page", "--set", f"page.port={port}"]
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
-    assert f"page.port: 127.0.0.1:{port} cannot be listened on" in ended.stderr
+    [told] = [line for line in ended.stderr.splitlines() if '"level":"info"' not in line]
+    assert f"page.port: 127.0.0.1:{port} cannot be listened on" in told
     assert not (tmp_path / "out.jsonl").exists() or not (tmp_path / "out.jsonl").read_bytes()
 
 
