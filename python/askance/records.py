@@ -242,11 +242,12 @@ class Tally(msgspec.Struct, frozen=True):
     version: str | None
     documents: int
     uncovered: int
-    """Of them, drawn at propensity 0: no label can ever speak for these, and the counts below leave them out."""
+    """Of them, drawn at propensity 0: no label can ever speak for these, and `confidences` and `predicted`, which stand
+    beside labels in estimates, leave them out."""
     confidences: float
     """Sum of the student's confidences."""
     uncertainties: tuple[int, ...]
-    """Histogram, `HISTOGRAM_BINS` bins."""
+    """Histogram of all of them, `HISTOGRAM_BINS` bins; no estimate reads it, drift does."""
     predicted: dict[str, int]
     """Documents by predicted label."""
     is_shadow: bool = False

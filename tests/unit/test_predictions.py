@@ -85,7 +85,11 @@ def test_a_float_is_written_as_the_number_it_is() -> None:
 
 def test_tallies_are_those_of_the_rows() -> None:
     predictions = made(5, 400, ["x"], ("a", "b", "c"), ["t", "u"])
-    unit = predictions._replace(uncertainties=np.clip(predictions.uncertainties, 0, 1))
+    closed = np.arange(400) < 100
+    unit = predictions._replace(
+        uncertainties=np.clip(predictions.uncertainties, 0, 1),
+        propensities=np.where(closed, np.float32(0), predictions.propensities),
+    )
     rows = unit.rows()
     seen = 0
     for topic, partition, own in unit.places.partitioned():
@@ -96,6 +100,7 @@ def test_tallies_are_those_of_the_rows() -> None:
             assert tally.confidences == pytest.approx(expected.confidences)
             assert msgspec.structs.replace(tally, confidences=0.0) == msgspec.structs.replace(expected, confidences=0.0)
             assert (tally.topic, tally.partition) == (topic, partition)
+            assert sum(tally.uncertainties) == tally.documents
             seen += tally.documents
     assert seen == len(rows)
     assert unit.names() == [row.label for row in rows]

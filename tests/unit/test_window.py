@@ -111,6 +111,9 @@ def test_a_closed_gate_is_reported_as_uncovered_and_the_figures_are_of_the_rest(
     found = [estimate_window(*run(KNOWN, seed, closed=closed), LABELS) for seed in range(40)]
     assert (found[0].documents, found[0].uncovered) == (8000, 3000)
     assert sum(covers(one, KNOWN.agrees[open_documents].mean()) for one in found) >= 37
+    whole = merged(run(KNOWN, 0, closed=closed)[0])
+    assert whole is not None
+    assert sum(whole.uncertainties) == whole.documents == 8000
 
 
 def test_labels_count_for_the_version_that_predicted() -> None:
