@@ -171,7 +171,7 @@ async def _serve(
         feed = _feed(config, metrics, ledger)
         app = application(
             feed,
-            host=config.page.host,
+            hosts=(config.page.host, *config.page.hosts),
             token=_token(config),
             promote=partial(_promote, registry),
             roll_back=registry.rollback,

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from starlette.testclient import TestClient
 
 from askance.calls import Caps, Limit, Order, Spend
+from askance.config.page import PageConfig
 from askance.errors import ConfigError, LedgerError, RegistryError
 from askance.ledger import SqliteLedger
 from askance.page.feed import MOST_POINTS, Feed
@@ -316,7 +318,8 @@ def client(changes: Changes) -> Iterator[TestClient]:
 
 def serving(changes: Changes, token: str | None) -> Iterator[TestClient]:
     feed = feed_of(Standing(live="v2", learned=Learned()))
-    app = application(feed, host="127.0.0.1", token=token, promote=changes.promote, roll_back=changes.roll_back)
+    hosts = ("0.0.0.0", "Page.example.org")  # as in a container
+    app = application(feed, hosts=hosts, token=token, promote=changes.promote, roll_back=changes.roll_back)
     with TestClient(app, base_url="http://127.0.0.1") as client:
         yield client
 
@@ -345,8 +348,17 @@ def test_the_page_names_nothing_that_is_elsewhere() -> None:
 
 def test_another_web_page_in_the_same_browser_can_not_read_it_by_a_name_of_its_own(client: TestClient) -> None:
     assert client.get("/figures").json()["figures"]["standing"]["live"] == "v2"
-    assert client.get("/figures", headers={"host": "evil.example"}).status_code == 400
-    assert client.get("/figures", headers={"host": "localhost:9465"}).status_code == 200
+    for host in ("evil.example", "127.0.0.1.evil.example:9465", "", "[evil.example]", "page.example.org.evil"):
+        assert client.get("/figures", headers={"host": host}).status_code == 400
+    for host in ("localhost:9465", "192.0.2.7:9465", "[::1]:9465", "[2001:db8::7]", "page.example.org"):
+        assert client.get("/figures", headers={"host": host}).status_code == 200
+    assert client.post("/rollback", headers={"host": "evil.example"}).status_code == 400
+
+
+@pytest.mark.parametrize("host", ["https://page.example.org", "page.example.org:9465", "*", "*.example.org", ""])
+def test_what_is_no_hosts_name_is_told(host: str) -> None:
+    with pytest.raises(ValidationError, match="is no host's name"):
+        PageConfig(hosts=(host,))
 
 
 @pytest.mark.parametrize("given", [{}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {TOKEN}"}])

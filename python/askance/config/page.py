@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from askance.config.base import Positive, Section
+
+
+def _names(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    for host in hosts:
+        if re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?", host) is None:
+            msg = f"{host!r} is no host's name; write it without scheme, port or *, such as page.example.org"
+            raise ValueError(msg)
+    return hosts
 
 
 class PageConfig(Section):
@@ -18,6 +27,9 @@ class PageConfig(Section):
     """The address to listen on. Whoever reaches it sees the figures and, unless `texts` is off, documents."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 9465
     """The port; 0 is any free one, and is told."""
+    hosts: Annotated[tuple[str, ...], AfterValidator(_names)] = ()
+    """Further names that it may be reached by, such as an ingress's. It answers to IP addresses, `localhost`, `host`
+    and these, so that no web page elsewhere can read it by a name of its own that points here."""
     metrics: tuple[str, ...] = ()
     """The `/metrics` addresses of the workers it shows; their counters are added up. `askance run` adds its own."""
     token_env: str = "PAGE_TOKEN"  # noqa: S105 - a variable's name

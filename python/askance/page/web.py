@@ -2,8 +2,8 @@
 
 Owns the promises that the page loads nothing from elsewhere and runs nothing but its own script (the Content Security
 Policy says so to the browser), that it changes nothing without the token, and that a foreign web page open in the same
-browser can neither read it (the Host header must be the address it listens on) nor change anything (the token is no
-cookie: it has to be sent on purpose).
+browser can neither read it (the Host header must be an IP address or a name that was told, so none of its own that
+points here) nor change anything (the token is no cookie: it has to be sent on purpose).
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -27,7 +26,7 @@ from starlette.staticfiles import StaticFiles
 from askance.errors import AskanceError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -62,12 +61,12 @@ class Change(msgspec.Struct, frozen=True):
 def application(
     feed: Feed,
     *,
-    host: str,
+    hosts: Iterable[str],
     token: str | None,
     promote: Callable[[str], None],
     roll_back: Callable[[], str],
 ) -> Starlette:
-    """The page of a feed, which runs while the application does.
+    """The page of a feed, which runs while the application does; of names it answers to `hosts` and `localhost` alone.
 
     `promote` and `roll_back` block and raise `AskanceError`; they are called on a thread, and only with `token`.
     """
@@ -89,8 +88,8 @@ def application(
         Route("/rollback", page.roll_back, methods=["POST"]),
         Mount("/", StaticFiles(directory=STATIC, html=True)),
     ]
-    hosts = [Middleware(TrustedHostMiddleware, allowed_hosts=list(_hosts(host)), www_redirect=False)]
-    return Starlette(routes=routes, middleware=[Middleware(_Guarded), *hosts], lifespan=running)
+    middleware = [Middleware(_Guarded), Middleware(_Named, names=hosts)]
+    return Starlette(routes=routes, middleware=middleware, lifespan=running)
 
 
 def is_loopback(host: str) -> bool:
@@ -105,9 +104,38 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _hosts(host: str) -> tuple[str, ...]:
-    # Further away there are proxies, whose names nobody told us.
-    return (host, "localhost", "127.0.0.1", "[::1]", "::1") if is_loopback(host) else ("*",)
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _host(header: str) -> str:
+    """Without the port.
+
+    >>> [_host(header) for header in ("Page.example.org:9465", "127.0.0.1", "[::1]:9465")]
+    ['page.example.org', '127.0.0.1', '::1']
+    """
+    return header[1:].partition("]")[0] if header.startswith("[") else header.partition(":")[0].lower()
+
+
+class _Named:
+    """Lets in who asks an IP address or a known name; whoever owns a name can point it here, an address they cannot."""
+
+    def __init__(self, app: ASGIApp, names: Iterable[str]) -> None:
+        self._app = app
+        self._names = frozenset(name.lower() for name in (*names, "localhost"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            name = _host(Headers(scope=scope).get("host", ""))
+            if not (_is_address(name) or name in self._names):
+                error = "this page does not answer to that name; page.hosts takes more of them"
+                await _json({"error": error}, 400)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class _Guarded:
