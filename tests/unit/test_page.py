@@ -242,15 +242,18 @@ class Told:
         return said
 
 
-class NoFlow:
+class ToldFlow:
+    def __init__(self, flow: Flow | None = None) -> None:
+        self.flow = flow
+
     def read(self) -> tuple[Flow | None, list[str]]:
-        return None, []
+        return self.flow, []
 
 
-def feed_of(*told: Standing | Exception) -> Feed:
+def feed_of(*told: Standing | Exception, reader: Reader | None = None, flows: ToldFlow | None = None) -> Feed:
     return Feed(
-        Told(*told),  # type: ignore[arg-type]
-        NoFlow(),  # type: ignore[arg-type]
+        reader or Told(*told),  # type: ignore[arg-type]
+        flows or ToldFlow(),  # type: ignore[arg-type]
         title="a test",
         budget_share=0.1,
         may_change=True,
@@ -277,6 +280,26 @@ def test_what_cannot_be_read_is_told_and_the_last_known_stays() -> None:
     figures = asyncio.run(looked(feed, 2))
     assert figures.problems == ("the ledger is locked",)
     assert (figures.standing.documents, figures.marks) == (7, ())
+
+
+def test_the_ledger_is_read_before_the_metrics_so_that_it_is_ahead_of_them_after_earlier_runs_alone() -> None:
+    counted = [0]
+
+    class Counting(Told):
+        def read(self) -> Standing:
+            return Standing(documents=counted[0])
+
+    class Later(ToldFlow):
+        def read(self) -> tuple[Flow | None, list[str]]:
+            counted[0] += 7
+            return Flow(counted[0], 0, 0, 0, 0, 0), []
+
+    feed = feed_of(reader=Counting(), flows=Later())  # type: ignore[arg-type]
+    for _ in range(3):
+        figures = asyncio.run(feed.look())
+        assert figures.flow is not None
+        assert figures.standing.documents is not None
+        assert figures.standing.documents < figures.flow.documents
 
 
 def test_the_charts_past_is_bounded_and_begins_where_the_page_did() -> None:

@@ -110,11 +110,13 @@ class Feed:
             self._changed.notify_all()
 
     def _look(self) -> tuple[Standing, Flow | None, list[str]]:
-        flow, problems = self._flows.read()
+        # The ledger first: when it knows of more documents than the workers have counted, there were earlier runs.
         try:
-            return self._reader.read(), flow, problems
+            standing, untold = self._reader.read(), []
         except AskanceError as exc:
-            return self._standing, flow, [*problems, str(exc)]
+            standing, untold = self._standing, [str(exc)]
+        flow, problems = self._flows.read()
+        return standing, flow, [*problems, *untold]
 
     def _mark(self, at: float, standing: Standing) -> None:
         if self._has_read and standing.live != self._standing.live:

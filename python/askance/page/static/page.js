@@ -47,7 +47,7 @@ function fill(id, rows, emptiness) {
 function showTiles({ flow, standing, budget_share, point }) {
   const documents = flow?.documents ?? standing.documents;
   say("documents", whole(documents));
-  say("documents-note", flow && standing.documents != null ? `${whole(standing.documents)} with earlier runs` : "");
+  say("documents-note", flow && standing.documents > flow.documents ? `${whole(standing.documents)} with earlier runs` : "");
   say("rate", flow?.documents_per_second == null ? "–" : whole(flow.documents_per_second));
   say("p50", flow?.p50_ms == null ? "–" : `${amount(flow.p50_ms)} ms`);
   say("p99", flow?.p99_ms == null ? "median" : `median; 99 % in ${amount(flow.p99_ms)} ms`);
