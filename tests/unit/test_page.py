@@ -282,6 +282,19 @@ def test_what_cannot_be_read_is_told_and_the_last_known_stays() -> None:
     assert (figures.standing.documents, figures.marks) == (7, ())
 
 
+def test_what_was_left_of_a_days_cap_is_told_day_by_day(tmp_path: Path) -> None:
+    fill(tmp_path)
+    ledger, clock = SqliteLedger(tmp_path / "ledger.db"), Clock()
+    ledger.commit([query(offset) for offset in range(500, 505)], (), None)
+    reader = reader_of(tmp_path, clock, caps=Caps(day=Limit(tokens=25), total=Limit(calls=100)))
+    feed = feed_of(reader=reader)
+    for days, calls in ((0, 2), (1, 1), (1, 1)):
+        clock.now = 1_000_000.0 + days * 86_400.0
+        ledger.reserve(Order(calls=calls, now=clock()), lambda _: Spend(1, 10))
+        asyncio.run(feed.look())
+    assert [point.left for point in feed.points] == [(5, 98), (15, 97), (5, 96)]
+
+
 def test_the_ledger_is_read_before_the_metrics_so_that_it_is_ahead_of_them_after_earlier_runs_alone() -> None:
     counted = [0]
 

@@ -143,4 +143,5 @@ def _point(at: float, standing: Standing, flow: Flow | None) -> Point:
         share=accepted / documents if documents and accepted is not None else None,
         spend=(spend.calls, spend.tokens, spend.nanos) if spend else None,
         agreement=(agreement.value, agreement.low, agreement.high) if agreement else None,
+        left=tuple(cap.limit - cap.spent for cap in spend.caps) if spend else (),
     )

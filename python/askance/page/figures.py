@@ -147,6 +147,8 @@ class Point(msgspec.Struct, frozen=True):
     """Calls, tokens, nanos until then."""
     agreement: tuple[float, float, float] | None
     """The live version's: value, low, high."""
+    left: tuple[int, ...] = ()
+    """Of each of `SpendFigures.caps`: what was left then, of that day or run."""
 
 
 class Mark(msgspec.Struct, frozen=True):

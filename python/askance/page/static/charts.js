@@ -122,11 +122,10 @@ function showSpend(at, points, spend) {
     return;
   }
   const { capped, unit, place, words } = burn(spend);
-  const total = [spend.calls, spend.tokens, spend.nanos][place];
-  const now = capped ? capped.limit - capped.spent : total;
+  const now = capped ? capped.limit - capped.spent : [spend.calls, spend.tokens, spend.nanos][place];
   caption.textContent = capped ? `What remains of spend.${capped.name}; calls under way count at their worst.` : "What the teacher has taken; no cap is set.";
-  // Before now, what remains is what remains now and what was spent since.
-  const values = column(points, (point) => point.spend && (capped ? now + total - point.spend[place] : point.spend[place]));
+  const cap = spend.caps.indexOf(capped);
+  const values = column(points, (point) => (capped ? point.left[cap] : point.spend?.[place]));
   const key = `${unit} ${capped?.name}`;
   draw("spend", key, () => overTime([line(capped ? "remaining" : "spent", "blue", words, { fill: colours["blue-soft"] })], { to: capped?.limit, ticks: unit === "money" ? money : whole }), [at, values], `${capped ? "remaining" : "spent"} ${words(now)}`);
   const lines = spend.caps.map((cap) => {
