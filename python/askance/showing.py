@@ -206,7 +206,7 @@ def _feed(config: Config, metrics: Sequence[str], ledger: Ledger | None) -> Feed
         assembly.registry(config),
         caps=teaching.caps(config),
         shows_texts=config.page.texts,
-        counts_documents=not assembly.on_kafka(config),
+        is_view=assembly.on_kafka(config),
         clock=time.monotonic,
         unix_time=time.time,
     )

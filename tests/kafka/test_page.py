@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from askance.telemetry import samples
 from tests.kafka.fleet import PARTITIONS, Fleet
 from tests.kafka.readback import until
 from tests.kafka.stream import LABELS, is_poison, label_of, text_of
@@ -34,10 +35,17 @@ async def test_the_page_shows_a_run_on_topics(servers: str, state: Path, tmp_pat
         fleet.start(1)
         await fleet.until_done(DOCUMENTS)
         fleet.start(2, worker="teach")
-        [metrics] = re.findall(r"metrics at (\S+/metrics)", fleet.log)[:1]
+        metrics: list[str] = []
+
+        async def told() -> bool:
+            metrics[:] = re.findall(r"metrics at (\S+/metrics)", fleet.log)
+            return len(metrics) == 2
+
+        await until(told, lambda: fleet.log[-4000:])
+        flags = ["--metrics", metrics[0], "--metrics", metrics[1], "--set", "spend.total_calls=9999"]
         predictions = [json.loads(record.value) for record in await fleet.read(fleet.config.kafka.predictions)]
         accepted = sum(prediction["accepted"] for prediction in predictions)
-        with shown(tmp_path, "--metrics", metrics) as address:
+        with shown(tmp_path, *flags) as address:
             figures: dict[str, Any] = {}
 
             async def complete() -> bool:
@@ -48,15 +56,24 @@ async def test_the_page_shows_a_run_on_topics(servers: str, state: Path, tmp_pat
                 return labels["labelled"] == accepted and bool(figures["standing"]["learned"]["agreement"])
 
             await until(complete, lambda: f"{figures}\n{fleet.log[-4000:]}")
+            figures = (await asyncio.to_thread(asked, f"{address}/figures"))[1]["figures"]
+            counted = samples((await asyncio.to_thread(asked, metrics[1]))[1])
     learned, flow = figures["standing"]["learned"], figures["flow"]
     live = figures["standing"]["live"]
     assert figures["problems"] == []
     assert flow["documents"] == len(predictions)
     assert flow["accepted"] == accepted
-    assert sorted((lag["partition"], lag["records"]) for lag in flow["lag"]) == [
+    of_documents = [lag for lag in flow["lag"] if lag["topic"] in fleet.config.kafka.documents]
+    assert sorted((lag["partition"], lag["records"]) for lag in of_documents) == [
         (str(partition), 0) for partition in range(PARTITIONS)
     ]
     assert sum(learned["uncertainties"]) == len(predictions)
     assert {row["version"]: row["answered"] for row in learned["versions"]}[live] == len(predictions)
+    # The topics do not say what was spent: `teach` does.
+    [calls] = [sample.value for sample in counted if sample.name == "askance_teacher_calls_total"]
+    assert 0 < calls <= accepted
+    assert flow["spend"] == {"calls": calls, "tokens": 0, "nanos": 0, "caps": []}
+    assert figures["standing"]["spend"] is None
+    assert {row["nanos"] for row in learned["classes"]} == {None}
     right = sum(one["label"] == label_of(text_of(int(one["id"][1:]))) for one in predictions) / len(predictions)
     assert learned["agreement"]["low"] <= right <= learned["agreement"]["high"]

@@ -18,7 +18,7 @@ from askance.config.page import PageConfig
 from askance.errors import ConfigError, LedgerError, RegistryError
 from askance.ledger import SqliteLedger
 from askance.page.feed import MOST_POINTS, Feed
-from askance.page.figures import Figures, Flow, Learned, Point, Standing
+from askance.page.figures import Figures, Flow, Learned, Point, SpendFigures, Standing
 from askance.page.flow import Flows, quantile
 from askance.page.reader import Reader
 from askance.page.web import STATIC, application
@@ -130,13 +130,15 @@ def test_a_quantile_lies_in_the_bucket_of_the_true_one() -> None:
 # The ledger and the registry
 
 
-def reader_of(state: Path, clock: Clock, *, caps: Caps | None = None, texts: bool = True) -> Reader:
+def reader_of(
+    state: Path, clock: Clock, *, caps: Caps | None = None, texts: bool = True, is_view: bool = False
+) -> Reader:
     return Reader(
         SqliteLedger(state / "ledger.db"),
         DirectoryRegistry(state / "registry"),
         caps=caps or Caps(),
         shows_texts=texts,
-        counts_documents=True,
+        is_view=is_view,
         clock=clock,
         unix_time=clock,
     )
@@ -191,6 +193,25 @@ def test_every_cap_is_shown_with_what_counts_against_it(tmp_path: Path) -> None:
     }
 
 
+def test_a_ledger_without_accounts_leaves_the_spend_to_the_metrics(tmp_path: Path) -> None:
+    fill(tmp_path)
+    reader = reader_of(tmp_path, Clock(), caps=Caps(total=Limit(calls=100)), is_view=True)
+    assert reader.read().spend is None
+    assert [row.nanos for row in reader.read().learned.classes] == [None, None]
+    classify, teach = Telemetry(), Telemetry()
+    flows = Flows(["http://w/0", "http://w/1"], Clock(), fetch=scraped(classify, teach))
+    feed = feed_of(reader=reader, flows=flows)
+    asyncio.run(feed.look())
+    teach.calls.labels(outcome="answered").inc(5)
+    teach.calls.labels(outcome="timeout").inc()
+    teach.tokens.inc(700)
+    teach.nanos.inc(9_000)
+    figures = asyncio.run(feed.look())
+    assert figures.flow is not None
+    assert figures.flow.spend == SpendFigures(6, 700, 9_000)
+    assert [point.spend for point in feed.points] == [None, (6, 700, 9_000)]
+
+
 class SlowLedger(SqliteLedger):
     """Of which a look at every label takes 3 seconds of the clock."""
 
@@ -211,7 +232,7 @@ def test_looking_at_every_label_takes_a_fifth_of_the_time_at_most_and_nothing_wh
     ledger = SlowLedger(tmp_path / "ledger.db")
     ledger.clock = clock
     registry = DirectoryRegistry(tmp_path / "registry")
-    arguments = {"caps": Caps(), "shows_texts": True, "counts_documents": True}
+    arguments = {"caps": Caps(), "shows_texts": True, "is_view": False}
     reader = Reader(ledger, registry, **arguments, clock=clock, unix_time=clock)  # type: ignore[arg-type]
     reader.read()
     registry.promote(versions[0])
@@ -250,7 +271,7 @@ class ToldFlow:
         return self.flow, []
 
 
-def feed_of(*told: Standing | Exception, reader: Reader | None = None, flows: ToldFlow | None = None) -> Feed:
+def feed_of(*told: Standing | Exception, reader: Reader | None = None, flows: ToldFlow | Flows | None = None) -> Feed:
     return Feed(
         reader or Told(*told),  # type: ignore[arg-type]
         flows or ToldFlow(),  # type: ignore[arg-type]

@@ -134,7 +134,7 @@ class Feed:
 
 def _point(at: float, standing: Standing, flow: Flow | None) -> Point:
     documents, accepted = (flow.documents, flow.accepted) if flow else (standing.documents, standing.accepted)
-    agreement, spend = standing.learned.agreement, standing.spend
+    agreement, spend = standing.learned.agreement, standing.spend or (flow.spend if flow else None)
     return Point(
         at=at,
         documents_per_second=flow.documents_per_second if flow else None,

@@ -17,6 +17,26 @@ class Lag(msgspec.Struct, frozen=True):
     records: float
 
 
+class Cap(msgspec.Struct, frozen=True):
+    """A limit on the spend, and what counts against it: calls under way at their worst."""
+
+    name: str
+    """The setting's, such as `day_money`."""
+    unit: str
+    """`money` (in nanos), `tokens` or `calls`."""
+    limit: int
+    spent: int
+
+
+class SpendFigures(msgspec.Struct, frozen=True):
+    """What the teacher has cost since the ledger began or, by the metrics, since the workers did."""
+
+    calls: int
+    tokens: int
+    nanos: int
+    caps: tuple[Cap, ...] = ()
+
+
 class Flow(msgspec.Struct, frozen=True):
     """What the workers' metrics say, added up; rates and latencies are of the time since the metrics read before."""
 
@@ -31,26 +51,8 @@ class Flow(msgspec.Struct, frozen=True):
     """Of a batch, from its first byte decoded to its last prediction encoded."""
     p99_ms: float | None = None
     lag: tuple[Lag, ...] = ()
-
-
-class Cap(msgspec.Struct, frozen=True):
-    """A limit on the spend, and what counts against it: calls under way at their worst."""
-
-    name: str
-    """The setting's, such as `day_money`."""
-    unit: str
-    """`money` (in nanos), `tokens` or `calls`."""
-    limit: int
-    spent: int
-
-
-class SpendFigures(msgspec.Struct, frozen=True):
-    """What the teacher has cost since the ledger began."""
-
-    calls: int
-    tokens: int
-    nanos: int
-    caps: tuple[Cap, ...]
+    spend: SpendFigures | None = None
+    """None: none of the workers tells of a call to a teacher."""
 
 
 class VersionFigures(msgspec.Struct, frozen=True):
@@ -84,8 +86,8 @@ class ClassFigures(msgspec.Struct, frozen=True):
     f1: Estimate | None
     accepted: int
     """Queries that the teacher labelled so."""
-    nanos: int
-    """What those cost."""
+    nanos: int | None
+    """What those cost; None: this ledger has no accounts."""
 
 
 class Disagreement(msgspec.Struct, frozen=True):
@@ -130,6 +132,7 @@ class Standing(msgspec.Struct, frozen=True):
     labels: LabelCounts | None = None
     teacher_state: str | None = None
     spend: SpendFigures | None = None
+    """None: there is no ledger, or it has no accounts; the `Flow` may know."""
     learned: Learned = Learned()
 
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from askance.errors import ConfigError
-from askance.page.figures import Flow, Lag
+from askance.page.figures import Flow, Lag, SpendFigures
 from askance.telemetry import samples
 
 if TYPE_CHECKING:
@@ -107,6 +107,18 @@ def _flow(told: Sequence[Sample], rate: float | None, buckets: Mapping[float, fl
         p50_ms=_in_ms(quantile(buckets, 0.5)),
         p99_ms=_in_ms(quantile(buckets, 0.99)),
         lag=tuple(Lag(*key, records) for key, records in sorted(lag.items())),
+        spend=_spend(told),
+    )
+
+
+def _spend(told: Sequence[Sample]) -> SpendFigures | None:
+    # The tokens stand at 0 in workers that ask nobody; calls are told from the first one on.
+    if not any(sample.name == "askance_teacher_calls_total" for sample in told):
+        return None
+    return SpendFigures(
+        calls=int(_sum(told, "askance_teacher_calls_total")),
+        tokens=int(_sum(told, "askance_spent_tokens_total")),
+        nanos=int(_sum(told, "askance_spent_nanos_total")),
     )
 
 

@@ -40,7 +40,10 @@ _UNITS = (("calls", "calls"), ("tokens", "tokens"), ("money", "nanos"))
 
 
 class Reader:
-    """Of one state; `clock` (monotonic) measures what reading takes, `unix_time` says which day it is."""
+    """Of one state; `clock` (monotonic) measures what reading takes, `unix_time` says which day it is.
+
+    A ledger that `is_view` was filled from topics, which say neither how many documents there were nor what was spent.
+    """
 
     def __init__(
         self,
@@ -49,7 +52,7 @@ class Reader:
         *,
         caps: Caps,
         shows_texts: bool,
-        counts_documents: bool,
+        is_view: bool,
         clock: Callable[[], float],
         unix_time: Callable[[], float],
     ) -> None:
@@ -57,7 +60,7 @@ class Reader:
         self._registry = registry
         self._caps = caps
         self._shows_texts = shows_texts
-        self._counts_documents = counts_documents
+        self._is_view = is_view
         self._clock = clock
         self._unix_time = unix_time
         self._learned = Learned()
@@ -74,7 +77,7 @@ class Reader:
         counts, progress = ledger.counts(), list(ledger.progress().values())
         documents = sum(partition.documents for partition in progress)
         self._learn(live, counts, documents)
-        counted = self._counts_documents
+        counted = not self._is_view
         return Standing(
             live=live,
             documents=documents if counted else None,
@@ -82,7 +85,7 @@ class Reader:
             dead_letters=sum(partition.dead_letters for partition in progress) if counted else None,
             labels=counts,
             teacher_state=ledger.teacher_state(self._unix_time()),
-            spend=self._spend(ledger),
+            spend=self._spend(ledger) if counted else None,
             learned=self._learned,
         )
 
@@ -157,9 +160,8 @@ class Reader:
             self._estimates[version] = known
         return known[1]
 
-    @staticmethod
     def _classes(
-        ledger: Ledger, manifests: Sequence[Manifest], tallies: Sequence[Tally], judged: Sequence[Judged]
+        self, ledger: Ledger, manifests: Sequence[Manifest], tallies: Sequence[Tally], judged: Sequence[Judged]
     ) -> tuple[ClassFigures, ...]:
         labels = manifests[-1].labels if manifests else ()
         found = {one.label: one for one in estimate_window(tallies, judged, labels).classes}
@@ -174,7 +176,7 @@ class Reader:
                 share=found[label].share if label in found else None,
                 f1=found[label].f1 if label in found else None,
                 accepted=count,
-                nanos=costs.get(label, 0),
+                nanos=None if self._is_view else costs.get(label, 0),
             )
             for label, count in accepted.items()
         )

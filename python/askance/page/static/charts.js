@@ -113,17 +113,18 @@ function burn(spend) {
   return { capped, unit, place: { calls: 0, tokens: 1, money: 2 }[unit], words: unit === "money" ? money : (value) => `${whole(value)} ${unit}` };
 }
 
-function showSpend(at, points, spend) {
+function showSpend(at, points, { standing, flow }) {
+  const spend = standing.spend ?? flow?.spend;
   const caption = document.getElementById("spend-caption");
   const list = document.getElementById("caps");
   if (!spend) {
-    caption.textContent = "There is no ledger here that knows.";
+    caption.textContent = "Neither a ledger here nor a worker tells.";
     draw("spend", "", null, null, "");
     return;
   }
   const { capped, unit, place, words } = burn(spend);
   const now = capped ? capped.limit - capped.spent : [spend.calls, spend.tokens, spend.nanos][place];
-  caption.textContent = capped ? `What remains of spend.${capped.name}; calls under way count at their worst.` : "What the teacher has taken; no cap is set.";
+  caption.textContent = capped ? `What remains of spend.${capped.name}; calls under way count at their worst.` : standing.spend ? "What the teacher has taken; no cap is set." : "What the teacher has taken since the workers began, as they tell it.";
   const cap = spend.caps.indexOf(capped);
   const values = column(points, (point) => (capped ? point.left[cap] : point.spend?.[place]));
   const key = `${unit} ${capped?.name}`;
@@ -138,7 +139,7 @@ function showSpend(at, points, spend) {
   }
 }
 
-export function show(points, { standing, budget_share, marks }) {
+export function show(points, { standing, flow, budget_share, marks }) {
   const learned = standing.learned;
   const at = points.map((point) => point.at);
   shown.marks = marks;
@@ -150,7 +151,7 @@ export function show(points, { standing, budget_share, marks }) {
   const shares = column(points, (point) => point.share);
   const budgets = at.map(() => budget_share);
   draw("share", `${budget_share}`, () => overTime([line("accepted", "blue", percent), line("budget", "amber", percent, { dash: [6, 4] })], { to: (budget_share ?? 0) * 1.2, ticks: percent }), [at, shares, budgets], `${percent(lastOf(shares))} accepted, budget ${percent(budget_share)}`);
-  showSpend(at, points, standing.spend);
+  showSpend(at, points, { standing, flow });
   const agreements = [0, 1, 2].map((place) => column(points, (point) => point.agreement?.[place]));
   draw("agreement", "", () => overTime(
     [line("agreement", "blue", percent), line("low", "blue-soft", percent, { width: 1 }), line("high", "blue-soft", percent, { width: 1 })],

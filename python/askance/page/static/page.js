@@ -57,9 +57,9 @@ function showTiles({ flow, standing, budget_share, point }) {
   const labels = standing.labels;
   say("labels", labels ? `${whole(labels.labelled)} labels` : "–");
   say("waiting", labels ? `${whole(labels.pending + labels.asked)} waiting, ${whole(labels.invalid + labels.failed + labels.lost)} without; ${standing.teacher_state}` : "");
-  const spend = standing.spend;
+  const spend = standing.spend ?? flow?.spend;
   say("spent", spend ? (spend.nanos ? charts.money(spend.nanos) : `${whole(spend.calls)} calls`) : "–");
-  say("spent-note", spend ? `${whole(spend.calls)} calls, ${whole(spend.tokens)} tokens` : "");
+  say("spent-note", spend ? `${whole(spend.calls)} calls, ${whole(spend.tokens)} tokens${standing.spend ? "" : " since the workers began"}` : "");
   const agreement = standing.learned.agreement;
   say("agreement", agreement ? percent(agreement.value) : "–");
   say("agreement-note", agreement ? `with the teacher, ${interval(agreement)}` : "too few labels yet");
