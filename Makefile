@@ -61,7 +61,7 @@ test-all: test-rust .venv/ready-test .venv/ready-active .venv/ready-llm .venv/re
 
 .PHONY: test-browser
 test-browser: .venv/ready-test  ## The live page and `make demo` in a headless Chromium; leaves the screenshots of docs/assets
-	$(BIN)/python -m pytest tests/browser
+	$(BIN)/python -m pytest tests/browser --screenshots
 
 .PHONY: vendor
 vendor:  ## Fetch the page's charting library anew, with npm; its files are committed

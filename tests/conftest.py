@@ -23,6 +23,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="folder with the real labelled streams (default: ../shared/data beside the repository)",
     )
+    parser.addoption("--screenshots", action="store_true", help="take docs/assets' screenshots of the live page anew")
     parser.addoption("--soak", action="store_true", help="the Kafka tests at five times their size, with more kills")
 
 
