@@ -31,13 +31,13 @@ def query(offset: int, text: str | None = None, *, document_id: str | None = Non
     )
 
 
-def give(ledger: Ledger, labels: Sequence[Label]) -> None:
+def give(ledger: Ledger, labels: Sequence[Label], charges: tuple[Charge, ...] = ()) -> None:
     """Let the ledger's pending queries be asked, all in one call, and end like this; the others stay pending."""
     order = Order(calls=1, documents_per_call=1_000_000, now=0.0, teacher="given")
     given = {label.coordinates for label in labels}
     for call in ledger.reserve(order, lambda _: Spend(1)).calls:
         rest = [Again(one.coordinates, 0.0, 0.0, 0) for one in call.queries if one.coordinates not in given]
-        ledger.settle([Settlement(call.number, tuple(labels), tuple(rest), charges=())])
+        ledger.settle([Settlement(call.number, tuple(labels), tuple(rest), charges=charges)])
 
 
 class MemoryLedger:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from askance.calls import Charge
+
 COMMAND = [sys.executable, "-c", "from askance.cli.main import main; main()"]
 TOKEN = "a token of the tests"
 LABELS = ("fruit", "metal")
@@ -52,7 +54,14 @@ def publish(registry: DirectoryRegistry, number: int) -> str:
     return registry.publish({"student.onnx": b"graph %d" % number, "parity.json": b"[]"}, manifest).version
 
 
-def record(ledger: SqliteLedger, version: str, rows: Sequence[tuple[str, str, str]], *, since: int = 0) -> None:
+def record(
+    ledger: SqliteLedger,
+    version: str,
+    rows: Sequence[tuple[str, str, str]],
+    *,
+    since: int = 0,
+    charges: tuple[Charge, ...] = (),
+) -> None:
     """Documents that a version scored, each accepted with probability 1/2: (text, predicted, the teacher's label).
 
     As many again were scored and not accepted; those agree with nobody.
@@ -75,11 +84,14 @@ def record(ledger: SqliteLedger, version: str, rows: Sequence[tuple[str, str, st
         partition=0,
     )
     ledger.commit(queries, [Position("t", 0, since + len(rows), 2 * len(rows), len(rows), 0, tallies=(tally,))], None)
-    give(ledger, labels)
+    give(ledger, labels, charges)
 
 
-def fill(state: Path, *texts: str) -> list[str]:
-    """A state with two versions, the second live; `texts` are the newest disagreements. The versions' names."""
+def fill(state: Path, *texts: str, charges: tuple[Charge, ...] = ()) -> list[str]:
+    """A state with two versions, the second live; `texts` are the newest disagreements. The versions' names.
+
+    The labels of each came by a call that took the `charges`.
+    """
     registry = DirectoryRegistry(state / "registry")
     versions = [publish(registry, number) for number in range(2)]
     for version in versions:
@@ -87,8 +99,9 @@ def fill(state: Path, *texts: str) -> list[str]:
     ledger = SqliteLedger(state / "ledger.db")
     right = [(f"document {number}", LABELS[number % 2], LABELS[number % 2]) for number in range(60)]
     wrong = [(f"wrong {number}", "fruit", "metal") for number in range(6)]
-    record(ledger, versions[0], right + wrong)
-    record(ledger, versions[1], [*right, *((text, "fruit", "metal") for text in texts or ("pear",))], since=100)
+    record(ledger, versions[0], right + wrong, charges=charges)
+    newest = [*right, *((text, "fruit", "metal") for text in texts or ("pear",))]
+    record(ledger, versions[1], newest, since=100, charges=charges)
     ledger.close()
     return versions
 

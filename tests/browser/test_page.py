@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -14,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from askance.calls import Charge
 from askance.endpoint import serve
 from askance.health import Health
+from askance.registry import DirectoryRegistry
+from askance.rules.spend import money
 from askance.telemetry import Telemetry, samples
-from tests.paged import COMMAND, TOKEN, fill, shown
+from tests.paged import COMMAND, TOKEN, fill, publish, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +40,19 @@ HOSTILE = (
     "javascript:window.hacked=5",
     "\u202eright to left\u0000\x1b[31m",
 )
+
+
+# Remembers in which charts a line was drawn with the dots of a swap.
+DOTTED = """
+const dotted = new Set();
+const stroke = CanvasRenderingContext2D.prototype.stroke;
+CanvasRenderingContext2D.prototype.stroke = function (...path) {
+  const [on, off, ...more] = this.getLineDash();
+  if (off === 2 * on && !more.length) dotted.add(this.canvas.closest('[id^=chart-]')?.id);
+  document.documentElement.dataset.dotted = [...dotted].sort().join(' ');
+  return stroke.apply(this, path);
+};
+"""
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +138,103 @@ def test_the_page_says_what_the_metrics_say(page: Page, tmp_path: Path) -> None:
     page.goto("about:blank")
 
 
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    """Of a worker that works: a batch of one document every so often, each in 1 to 2 ms."""
+    telemetry, ended = Telemetry(), threading.Event()
+
+    def work() -> None:
+        while not ended.wait(0.005):
+            telemetry.documents.inc()
+            telemetry.batches.observe(0.0015)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield telemetry
+    ended.set()
+    thread.join()
+
+
+def test_rate_latency_and_without_a_ledger_the_spend_are_what_the_metrics_count(
+    page: Page, telemetry: Telemetry, tmp_path: Path
+) -> None:
+    publish(DirectoryRegistry(tmp_path / "state" / "registry"), 0)
+    with (
+        serve("127.0.0.1", 0, telemetry, Health(time.monotonic)) as workers,
+        shown(tmp_path, "--metrics", f"{workers}/metrics") as address,
+    ):
+        page.goto(address)
+        # Half of what lies between 1 and 2 ms is below their middle.
+        expect(page.locator("#p50")).to_have_text("1.5 ms")
+        expect(page.locator("#p99")).to_have_text("median; 99 % in 1.99 ms")
+        expect(page.locator("#rate")).to_have_text(re.compile(r"[1-9]\d*"))
+        expect(page.locator("#chart-latency canvas")).to_be_visible()
+        expect(page.locator("#spent")).to_have_text("–")
+        telemetry.calls.labels(outcome="answered").inc(31)
+        telemetry.tokens.inc(4_000)
+        telemetry.nanos.inc(5_000_000_000)
+        expect(page.locator("#spent")).to_have_text("5.00")
+        expect(page.locator("#spent-note")).to_have_text("31 calls, 4,000 tokens since the workers began")
+        expect(page.locator("#chart-spend canvas")).to_be_visible()
+        assert page.locator("#caps li").count() == 0
+        page.goto("about:blank")
+
+
+def test_the_page_says_what_the_commands_say(page: Page, tmp_path: Path) -> None:
+    charge = Charge("given", calls=3, prompt_tokens=900, completion_tokens=33, nanos=1_234_567_890)
+    _, live = fill(tmp_path / "state", charges=(charge,))
+    whole, of_live = (told(tmp_path, "estimate", *version) for version in ((), ("--version", "live")))
+    spend = told(tmp_path, "spend", "--by", "label")
+    costs = {row["key"]: row["nanos"] for row in spend["rows"]}
+    with shown(tmp_path, "--set", "spend.total_tokens=5000") as address:
+        page.goto(address)
+        expect(page.locator("#live")).to_have_text(live)
+        assert page.locator("#agreement").inner_text() == percent(of_live["agreement"]["value"])
+        assert page.locator("#agreement-note").inner_text() == f"with the teacher, {interval(of_live['agreement'])}"
+        row = page.locator("#version-table tbody tr", has_text=live).locator("td")
+        assert held(of_live["agreement"]) in row.all_inner_texts()
+        assert page.locator("#spent").inner_text() == money(spend["total"]["nanos"]) == "2.47"
+        assert page.locator("#spent-note").inner_text() == "6 calls, 1,866 tokens"
+        assert page.locator("#caps").inner_text() == f"spend.total_tokens: {spend['total']['tokens']:,} of 5,000"
+        shown_classes = page.locator("#classes tbody tr").all()
+        assert len(shown_classes) == len(whole["classes"]) == 2
+        for line, one in zip(shown_classes, whole["classes"], strict=True):
+            accepted = one["recall"]["documents"]
+            figures = [held(one["share"]), held(one["f1"]), f"{accepted}", money(costs[one["label"]])]
+            assert line.locator("th, td").all_inner_texts() == [one["label"], *figures]
+        said = f"Of the {of_live['documents']} documents that {live} has scored."
+        expect(page.locator("#uncertainty-caption")).to_have_text(said)
+        # All of them lie in the bar from 0.50 to 0.55.
+        for at, documents in ((0.525, f"{of_live['documents']}"), (0.775, "0")):
+            chart = page.locator("#chart-uncertainty .u-over")
+            chart.scroll_into_view_if_needed()
+            box = chart.bounding_box()
+            assert box is not None
+            page.mouse.move(box["x"] + at * box["width"], box["y"] + box["height"] / 2)
+            expect(page.locator("#chart-uncertainty .u-value").last).to_have_text(documents)
+        page.goto("about:blank")
+
+
+def told(folder: Path, *command: str) -> Any:
+    """What a command says of the state in `folder`."""
+    said = subprocess.run(
+        [*COMMAND, *command, "--state", "state", "--json"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return json.loads(said.stdout)
+
+
+def percent(part: float) -> str:
+    return f"{100 * part:.1f}%"
+
+
+def interval(estimate: dict[str, float]) -> str:
+    return f"{percent(estimate['low'])} to {percent(estimate['high'])}"
+
+
+def held(estimate: dict[str, float]) -> str:
+    return f"{percent(estimate['value'])} ({interval(estimate)})"
+
+
 def test_hostile_text_is_text(page: Page, allowed: list[str], tmp_path: Path) -> None:
     fill(tmp_path / "state", *HOSTILE)
     with shown(tmp_path) as address:
@@ -151,9 +266,12 @@ def test_texts_can_be_hidden_and_stay_so(page: Page, tmp_path: Path) -> None:
 
 def test_a_swap_appears_and_promoting_needs_the_token(page: Page, tmp_path: Path) -> None:
     old, live = fill(tmp_path / "state")
+    page.add_init_script(DOTTED)
     with shown(tmp_path) as address:
         page.goto(address)
         expect(page.locator("#live")).to_have_text(live)
+        expect(page.locator("#chart-agreement canvas")).to_be_visible()
+        expect(page.locator("html")).not_to_have_attribute("data-dotted", re.compile("chart"))
         page.on("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Roll back").click()
         expect(page.locator("#told")).to_have_text("the token is wrong")
@@ -163,6 +281,8 @@ def test_a_swap_appears_and_promoting_needs_the_token(page: Page, tmp_path: Path
         expect(page.locator("#told")).to_have_text(f"{old} is live")
         expect(page.locator("#live")).to_have_text(old)
         expect(page.locator("#version-table tr", has_text=old).locator("td.live")).to_have_text("live")
+        # Marked in every chart over time that has something to show, at the moment it happened.
+        expect(page.locator("html")).to_have_attribute("data-dotted", "chart-agreement chart-share chart-spend")
         # These versions' files are none that could be loaded.
         page.get_by_role("button", name=f"Promote {live}").click()
         expect(page.locator("#told")).to_contain_text(live)
