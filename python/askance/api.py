@@ -203,7 +203,7 @@ def estimate_run(
     Of one version's documents, `live` for the live one's, or of all; of offsets `since` to `until`, in blocks of 4,096.
     `gold` maps identifiers of documents to true labels. Raises `AskanceError`.
     """
-    loaded = settings.load(None if config is None else Path(config), {"state": Path(state)})
+    loaded = settings.load(None if config is None else Path(config), {"state": Path(state)}, looks_back=True)
     if not loaded.state.is_dir():
         msg = f"{loaded.state}: there is no such folder; name the one of the run"
         raise UsageError(msg)
@@ -225,6 +225,9 @@ def run_window(
         version = registry.current()
     if version is not None and version not in {manifest.version for manifest in manifests}:
         registry.manifest(version)
+    if not assembly.ledger_path(config, "train").exists():
+        msg = f"there is no ledger in {config.state}, so nothing is known of a run; name another folder with --state"
+        raise UsageError(msg)
     with assembly.ledger(config, "train") as ledger:
         block = ledger.block
         first, last = since // block * block, None if until is None else until // block * block

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from askance import assembly, showing, teaching, tracing
+from askance import assembly, lastrun, showing, teaching, tracing
 from askance.errors import AskanceError, RegistryUnreachableError
 from askance.health import Health
 from askance.records import Reason
@@ -113,6 +113,7 @@ class _Run:
             metrics = self._stack.enter_context(serving)
             for worker in sorted(assembly.alone(self._config, self._workers)):
                 self._stack.enter_context(assembly.exclusive(self._config, worker))
+            lastrun.write(self._config, self._workers)
             registry = assembly.registry(self._config)
             await asyncio.to_thread(teaching.warn_of_other_labels, self._labels, registry)
             ledger = self._ledger_to_observe()

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 from yaml.constructor import SafeConstructor
 
+from askance import lastrun
 from askance.config import Config
 from askance.errors import ConfigError
 from askance.keys import KEYS, PREFIX, SECTIONS, unknown, variable
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_FILE = Path("askance.yaml")
 """Read when it is in the working directory and no other file is named."""
 
+_LABEL_SET = {"teacher.labels", "teacher.labels_from_field"}
 # What tells askance's own tests where their broker and browser are is no setting.
 _TESTS = f"{PREFIX}TEST_"
 # Kubernetes puts these into every container beside a service whose name begins with "askance".
@@ -59,14 +61,24 @@ def load(
     overrides: Mapping[str, object] | None = None,
     *,
     flags: Mapping[str, str] | None = None,
+    looks_back: bool = False,
 ) -> Config:
     """All settings, from `path` (default: `askance.yaml` if it is there), the environment and `overrides`.
 
     `overrides` maps dotted keys (`budget.share`) to values, and `flags` the same keys to the flags that gave them.
-    Raises `ConfigError` for an unknown key, naming the nearest known one, and for a wrong value, naming the key, the
-    value and the limit.
+    With `looks_back`, what none of them says is as the last run in that state folder had it. Raises `ConfigError` for
+    an unknown key, naming the nearest known one, and for a wrong value, naming the key, the value and the limit.
     """
-    return _validated(_given(path, overrides or {}, flags or {}))
+    given = _given(path, overrides or {}, flags or {})
+    config = _validated(given)
+    if not looks_back:
+        return config
+    origin = f"the last run in {config.state}"
+    before = {key: _Given(value, f"{key} of {origin}") for key, value in lastrun.read(config.state).items()}
+    if given.keys() & _LABEL_SET:
+        # Both ways to name the label set exclude each other.
+        before = {key: value for key, value in before.items() if key not in _LABEL_SET}
+    return _validated(before | given)
 
 
 def effective(

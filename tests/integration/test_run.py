@@ -1,6 +1,7 @@
 """`askance run` as a person meets it: broken pipes, blocked pipes, mistakes, and the days after the first."""
 
 import json
+import os
 import select
 import signal
 import subprocess
@@ -158,6 +159,36 @@ def test_training_once_in_vain_is_a_failure(folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1, done.stdout
     assert "stopped early  train: no new version" in done.stdout
+
+
+def test_what_a_run_was_told_by_flags_holds_for_those_who_look_at_it(folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    write(folder / "documents.jsonl", range(900), extra=b"no document\n")
+    registry = ["--set", f"registry={elsewhere / 'students'}", "--dead-letters", "dead.jsonl"]
+    assert run(folder, "--rate", "0", "--share", "0.3", *registry).returncode == 0
+
+    def look(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [*COMMAND, *words, "--state", str(folder / "askance-state")]
+        return subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False, env=os.environ | environment
+        )
+
+    versions = [version["version"] for version in json.loads(look("models", "list", "--json").stdout)]
+    assert versions
+    assert sorted(versions) == sorted(path.name for path in (elsewhere / "students" / "versions").iterdir())
+    letters = json.loads(look("dead-letters", "list", "--json").stdout)
+    assert (letters["letters"], letters["source"]) == (1, str(folder / "dead.jsonl"))
+    # Who says otherwise is heard.
+    assert "no versions yet" in look("models", "list", ASKANCE_REGISTRY=str(tmp_path / "none")).stdout
+
+
+@pytest.mark.parametrize("words", [["estimate"], ["report"]])
+def test_looking_where_no_run_was_makes_no_ledger(tmp_path: Path, words: list[str]) -> None:
+    command = [*COMMAND, *words, "--state", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "there is no ledger" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("mistake", [["--set", "teacher.replay_field=nope"], ["--replay-file", "nowhere.jsonl"]])

@@ -16,7 +16,7 @@ LAYERS = (
     (
         "values",
         "errors records predictions calls augmentation labelset config directions manifest codec health telemetry keys "
-        "logs tracing settings summary processors _kernel",
+        "lastrun logs tracing settings summary processors _kernel",
     ),
     ("protocols", "protocols"),
     ("rules", "rules charts report"),

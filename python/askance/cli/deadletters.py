@@ -48,7 +48,7 @@ def replay(context: typer.Context, *, into: str | None, output: str | None, dry_
 
 def _selected(context: typer.Context) -> tuple[Config, deadletters.Selection]:
     params = context.params
-    config = settings.load(params["config"], overrides_of(params), flags=flags_of(context))
+    config = settings.load(params["config"], overrides_of(params), flags=flags_of(context), looks_back=True)
     selection = deadletters.Selection(
         file=params["file"], begin=params["begin"], end=params["end"], reason=params["reason"]
     )

@@ -52,7 +52,7 @@ def window(
 ) -> WindowEstimate:
     """The estimates of a run."""
     overrides = {} if state is None else {"state": state}
-    loaded = settings.load(config, overrides, flags={"state": "--state"})
+    loaded = settings.load(config, overrides, flags={"state": "--state"}, looks_back=True)
     if not loaded.state.is_dir():
         msg = f"{loaded.state}: there is no such folder; name the one of the run with --state"
         raise UsageError(msg)

@@ -107,7 +107,8 @@ def _answers(path: Path, labels: frozenset[str], *, abstains: bool) -> tuple[lis
 
 def _settings(config: Path | None, state: Path | None, assignments: list[str]) -> Config:
     overrides: dict[str, object] = {} if state is None else {"state": state}
-    loaded = settings.load(config, overrides | settings.assigned(assignments), flags=settings.assigning(assignments))
+    flags = settings.assigning(assignments)
+    loaded = settings.load(config, overrides | settings.assigned(assignments), flags=flags, looks_back=True)
     if loaded.teacher.labels is None and loaded.teacher.labels_from_field is None:
         msg = "the label set is unknown; name it in askance.yaml (teacher.labels) or with --set 'teacher.labels=[a, b]'"
         raise ConfigError(msg)

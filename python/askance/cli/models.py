@@ -81,7 +81,7 @@ def roll_back(config: Path | None, state: Path | None, *, json: bool) -> None:
 
 def _open(config: Path | None, state: Path | None) -> StoredRegistry:
     overrides = {} if state is None else {"state": state}
-    loaded = settings.load(config, overrides, flags={"state": "--state"})
+    loaded = settings.load(config, overrides, flags={"state": "--state"}, looks_back=True)
     return assembly.registry(loaded, on_warning=lambda line: typer.echo(f"askance: {line}", err=True))
 
 

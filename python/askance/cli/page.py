@@ -24,7 +24,7 @@ def show(context: typer.Context) -> None:
 
 
 def _serve(file: Path | None, overrides: dict[str, object], flags: dict[str, str]) -> None:
-    config = settings.load(file, overrides, flags=flags)
+    config = settings.load(file, overrides, flags=flags, looks_back=True)
     logs.warn_on_stderr(config.logs)
     with contextlib.suppress(KeyboardInterrupt):
         showing.show(config, on_address=lambda address: typer.echo(f"page at {address}; Ctrl-C ends it"))

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 def write(config: Path | None, state: Path | None, output: Path) -> None:
     """Write the page and say where it is."""
     overrides = {} if state is None else {"state": state}
-    loaded = settings.load(config, overrides, flags={"state": "--state"})
+    loaded = settings.load(config, overrides, flags={"state": "--state"}, looks_back=True)
     if not loaded.state.is_dir():
         msg = f"{loaded.state}: there is no such folder; name the one of the run with --state"
+        raise UsageError(msg)
+    if not assembly.ledger_path(loaded, "train").exists():
+        msg = f"there is no ledger in {loaded.state}, so there is nothing to report; name another folder with --state"
         raise UsageError(msg)
     registry = assembly.registry(loaded)
     with working("reporting"):

@@ -85,6 +85,9 @@ def labels_of(text: str) -> tuple[str, ...]:
     ('spam', 'ham')
     """
     if not text.startswith("@"):
+        if "," not in text and Path(text).is_file():
+            msg = f"--labels {text}: a label set needs two labels at least; the file of that name is read with @{text}"
+            raise UsageError(msg)
         return tuple(label.strip() for label in text.split(",") if label.strip())
     path = Path(text[1:])
     try:

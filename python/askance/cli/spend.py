@@ -28,7 +28,7 @@ def show_spend(config: Path | None, state: Path | None, by: str, *, json: bool) 
     if by not in KEYS:
         msg = f"--by {by}: the spend is known by {', '.join(KEYS)}"
         raise UsageError(msg)
-    loaded = settings.load(config, {} if state is None else {"state": state})
+    loaded = settings.load(config, {} if state is None else {"state": state}, looks_back=True)
     if not assembly.ledger_path(loaded, "teach").exists():
         msg = f"there is no ledger in {loaded.state}, so nothing was spent; name another folder with --state"
         raise UsageError(msg)
@@ -52,7 +52,7 @@ def show_spend(config: Path | None, state: Path | None, by: str, *, json: bool) 
 
 def show_audits(config: Path | None, state: Path | None, *, json: bool) -> None:
     """Print how far the teacher agrees with itself, by label and by its confidence."""
-    loaded = settings.load(config, {} if state is None else {"state": state})
+    loaded = settings.load(config, {} if state is None else {"state": state}, looks_back=True)
     if not assembly.ledger_path(loaded, "teach").exists():
         msg = f"there is no ledger in {loaded.state}, so nothing was audited; name another folder with --state"
         raise UsageError(msg)
