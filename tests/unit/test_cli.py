@@ -294,6 +294,18 @@ def test_labels_come_from_a_file_too(execution: Execution) -> None:
     assert execution.config.teacher.labels == ("spam", "ham, or what passes for it")
 
 
+def test_a_file_of_labels_without_its_mark_is_told_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("labels.txt").write_text("spam\nham\n", encoding="utf-8")
+
+    line, exit_code = refused("run", "--labels", "labels.txt", monkeypatch=monkeypatch, capsys=capsys)
+
+    assert "@labels.txt" in line
+    assert exit_code == 2
+
+
 def test_a_flag_for_the_label_set_replaces_the_files(execution: Execution) -> None:
     Path("askance.yaml").write_text("teacher: {labels: [a, b]}", encoding="utf-8")
 
