@@ -210,3 +210,22 @@ def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
             check(path)
         assert str(path) in str(error.value)
         assert error.value.exit_code == 2
+
+
+def test_as_json_it_says_what_the_lines_say_and_ends_with_the_same_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    honest = lines(predictions())
+    path = tmp_path / "predictions.jsonl"
+    path.write_bytes(b"".join(honest))
+    replay_command(path, json=True)
+    assert msgspec.json.decode(capsys.readouterr().out)["checked"] == 500
+    accepted = msgspec.json.decode(honest[1])["accepted"]
+    path.write_bytes(b"".join([honest[0], changed(honest[1], accepted=not accepted), b"no prediction\n"]))
+    with pytest.raises(typer.Exit) as exited:
+        replay_command(path, json=True)
+    found = msgspec.json.decode(capsys.readouterr().out)
+    assert exited.value.exit_code == 1
+    assert (found["differing"], found["malformed"]) == (1, 1)
+    assert found["differences"][0]["line"] == 2
+    assert found["malformed_lines"][0]["line"] == 3

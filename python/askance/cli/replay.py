@@ -28,7 +28,7 @@ def command(context: typer.Context) -> None:
         if on_topic:
             msg = "a predictions file is replayed whole: --topic, --from, --to, --version and --into are for Kafka"
             raise UsageError(msg)
-        replay(params["predictions"])
+        replay(params["predictions"], json=params["json"])
         return
     if not on_topic:
         msg = "name a predictions file, or with --topic a topic of predictions"
@@ -40,7 +40,7 @@ def command(context: typer.Context) -> None:
     if not is_rerun:
         with working("proving"):
             proof = replaying.prove(config, *stretch)
-        _tell(proof, "records")
+        _end(proof, "records", json=params["json"])
         return
     with working("classifying again"):
         version, outcome = replaying.rerun(config, *stretch, version=params["version"], into=params["into"])
@@ -52,9 +52,9 @@ def command(context: typer.Context) -> None:
         raise typer.Exit(1)
 
 
-def replay(predictions: Path) -> None:
+def replay(predictions: Path, *, json: bool = False) -> None:
     """Recompute every decision, print what came of it, and exit with 1 unless all are as recorded."""
-    _tell(check(predictions), "lines")
+    _end(check(predictions), "lines", json=json)
 
 
 def check(path: Path, *, batch: int = 65_536) -> ReplayOutcome:
@@ -67,6 +67,17 @@ def check(path: Path, *, batch: int = 65_536) -> ReplayOutcome:
     except OSError as exc:
         msg = f"{path}: cannot be read ({exc.strerror}); name the predictions file that `askance run` wrote"
         raise UsageError(msg) from exc
+
+
+def _end(outcome: ReplayOutcome, lines: str, *, json: bool) -> None:
+    if json:
+        # A named tuple alone would be an array.
+        named = {name: [one._asdict() for one in getattr(outcome, name)] for name in ("differences", "malformed_lines")}
+        typer.echo(msgspec.json.encode(outcome._asdict() | named).decode())
+    else:
+        _tell(outcome, lines)
+    if not outcome.is_proven or not outcome.checked:
+        raise typer.Exit(1)
 
 
 def _tell(outcome: ReplayOutcome, lines: str) -> None:
@@ -83,8 +94,6 @@ def _tell(outcome: ReplayOutcome, lines: str) -> None:
         typer.echo(f"{outcome.repeated:,} of them stand for a record that was decided on before")
     if not outcome.checked:
         typer.echo("there is nothing in it to check")
-    if not outcome.is_proven or not outcome.checked:
-        raise typer.Exit(1)
 
 
 def _tell_differences(version: str, outcome: Outcome) -> None:
