@@ -58,9 +58,13 @@ PRICES: Mapping[str, Price] = {
 
 
 def money(nanos: int) -> str:
-    """An amount for people: to the cent from a dollar on, to a hundredth of a cent below.
+    """An amount for people: to the cent from a dollar on, to a hundredth of a cent below, to two digits where smaller.
 
-    >>> money(1_234_567_890), money(1_230_000)
-    ('1.23', '0.0012')
+    >>> money(1_234_567_890), money(1_230_000), money(28_000), money(0)
+    ('1.23', '0.0012', '0.000028', '0.0000')
     """
-    return f"{nanos / NANOS:,.2f}" if abs(nanos) >= NANOS else f"{nanos / NANOS:.4f}"
+    if abs(nanos) >= NANOS:
+        return f"{nanos / NANOS:,.2f}"
+    # Of nanos with n digits the first stands at place 10 - n; nothing is smaller than place nine.
+    places = min(9, max(4, 11 - len(str(abs(nanos))))) if nanos else 4
+    return f"{nanos / NANOS:.{places}f}"
