@@ -7,6 +7,7 @@
     ├── LedgerError              the ledger cannot be opened, is locked or is damaged
     │   └── NotUnderWayError     a call or query is settled that is not under way
     ├── RegistryError            the registry cannot do what was asked
+    │   ├── UnknownVersionError  exit code 2: there is no version of that name
     │   ├── DamagedVersionError  a version's files do not match its manifest
     │   └── RegistryUnreachableError  its store is away; trying again later may help
     ├── TeacherError             the teacher cannot be asked at all (credentials, unknown model)
@@ -56,6 +57,12 @@ class NotUnderWayError(LedgerError):
 
 class RegistryError(AskanceError):
     """The registry cannot do what was asked."""
+
+
+class UnknownVersionError(RegistryError):
+    """There is no version of the name that was given."""
+
+    exit_code = 2
 
 
 class DamagedVersionError(RegistryError):

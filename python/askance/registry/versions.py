@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from askance.directions import Directions
-from askance.errors import DamagedVersionError, RegistryError, RegistryUnreachableError
+from askance.errors import DamagedVersionError, RegistryError, RegistryUnreachableError, UnknownVersionError
 from askance.manifest import Manifest
 from askance.registry.store import DIRECTIONS, MANIFEST, NAME, POINTER, number_of
 
@@ -79,11 +79,11 @@ class StoredRegistry:
         return manifests
 
     def manifest(self, version: str) -> Manifest:
-        """One version's manifest; raises `RegistryError` when there is no such version."""
+        """One version's manifest; raises `UnknownVersionError` when there is no such version."""
         if not NAME.fullmatch(version) or not self._store.has(version):
             known = ", ".join(self._store.names()[-5:]) or "none yet"
             msg = f"{self.location}: there is no version {version!r}; the latest are: {known}"
-            raise RegistryError(msg)
+            raise UnknownVersionError(msg)
         path = self._store.place("versions", version, MANIFEST)
         try:
             manifest = msgspec.json.decode(self._store.manifest(version), type=Manifest)
