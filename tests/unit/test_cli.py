@@ -731,3 +731,12 @@ def test_estimate_names_what_is_wrong(
     assert "no line has both 'id' and 'gold'" in failure("estimate", "--state", str(tmp_path), "--gold", str(gold))
     assert "there is no such folder" in failure("report", "--state", str(tmp_path / "none"))
     assert "there is no version" in failure("estimate", "--state", str(tmp_path), "--version", "v0009-00000000")
+
+
+def test_a_shell_is_offered_the_keys_of_the_spend() -> None:
+    command: Any = typer.main.get_command(command_line.app)
+    by = next(param for param in command.commands["spend"].params if param.name == "by")
+    context = typer.Context(command.commands["spend"])
+
+    assert [item.value for item in by.shell_complete(context, "")] == ["day", "model", "version", "label"]
+    assert [item.value for item in by.shell_complete(context, "m")] == ["model"]

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from askance.cli import options
+from askance.cli.completion import completing
 
 commands = typer.Typer()
 
@@ -13,7 +14,15 @@ commands = typer.Typer()
 @commands.command(epilog="Example: askance spend --by label")
 def spend(
     *,
-    by: Annotated[str, typer.Option("--by", metavar="KEY", help="day, model, version or label.")] = "day",
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by",
+            metavar="KEY",
+            help="day, model, version or label.",
+            autocompletion=completing("day", "model", "version", "label"),
+        ),
+    ] = "day",
     state: options.State = None,
     config: options.ConfigFile = None,
     json: options.Json = False,

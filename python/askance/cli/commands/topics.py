@@ -14,10 +14,13 @@ commands = typer.Typer(help="Kafka topics: make them.", no_args_is_help=True)
 def create_topics(
     context: typer.Context,
     *,
-    partitions: Annotated[int, typer.Option("--partitions", min=1, help="Of each topic.")] = 6,
-    replication: Annotated[int, typer.Option("--replication", min=1, help="Copies of each partition.")] = 1,
+    partitions: Annotated[int, typer.Option("--partitions", metavar="N", min=1, help="Of each topic.")] = 6,
+    replication: Annotated[
+        int, typer.Option("--replication", metavar="N", min=1, help="Copies of each partition.")
+    ] = 1,
     retention_hours: Annotated[
-        float, typer.Option("--retention-hours", min=0.0, help="For predictions and dead letters.")
+        float,
+        typer.Option("--retention-hours", metavar="HOURS", min=0.0, help="For predictions and dead letters."),
     ] = 168.0,
     documents: Annotated[bool, typer.Option("--documents", help="Make the documents' topics too.")] = False,
     kafka__bootstrap__servers: options.BootstrapServers = None,
@@ -25,7 +28,7 @@ def create_topics(
     assignments: options.Assignments = None,
     json: options.Json = False,
 ) -> None:
-    """Make the topics that are not there yet: predictions, queries, labels, dead letters."""
+    """Make the topics that are not there yet: predictions, queries, labels, tallies, dead letters."""
     from askance.cli.topics import create
 
     create(
