@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from askance.cli import options
-from askance.cli.completion import completing
+from askance.cli.commands.completion import completing
 
 commands = typer.Typer()
 
