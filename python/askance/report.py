@@ -73,6 +73,7 @@ class RunReport(msgspec.Struct, frozen=True):
     """Paragraphs on what was run: the data, the teacher."""
     documents: int
     teacher_calls: int
+    """Documents that the teacher was asked about and is done with."""
     seconds: float
     budget_share: float | None
     """The part of the documents the teacher may be asked about; None: the budget is of another kind."""
@@ -85,6 +86,8 @@ class RunReport(msgspec.Struct, frozen=True):
     """Oldest first."""
     classes: tuple[ClassRow, ...] = ()
     findings: tuple[Finding, ...] = ()
+    pending: int = 0
+    """Queries that wait for an answer."""
 
 
 def render(report: RunReport) -> str:
@@ -106,10 +109,13 @@ def render(report: RunReport) -> str:
 
 def _in_short(report: RunReport) -> str:
     asked = report.teacher_calls / report.documents if report.documents else 0.0
+    saved = _saved(report)
     said = (
         f"{report.documents:,} documents were classified; the teacher was asked about {report.teacher_calls:,} of them "
-        f"({asked:.1%}), so {1 - asked:.1%} of its calls were saved."
+        f"({asked:.1%}), so {saved:.1%} of its calls were saved."
     )
+    if report.pending:
+        said += f" {report.pending:,} more wait for an answer."
     if report.accuracy:
         said += (
             f" By the end the student answered {report.accuracy.value:.1%} of the documents "
@@ -120,13 +126,19 @@ def _in_short(report: RunReport) -> str:
     return said
 
 
+def _saved(report: RunReport) -> float:
+    # What waits is going to be asked: it is not saved.
+    return 1.0 - (report.teacher_calls + report.pending) / report.documents if report.documents else 1.0
+
+
 def _tiles(report: RunReport) -> Iterable[str]:
     asked = report.teacher_calls / report.documents if report.documents else 0.0
     answering = sum(row.live_from is not None for row in report.versions)
     budget = "" if report.budget_share is None else f"budget: {report.budget_share:.1%}"
     yield _tile("documents", f"{report.documents:,}", f"in {report.seconds:,.1f} s" if report.seconds > 0 else "")
-    yield _tile("teacher calls", f"{report.teacher_calls:,}", f"{asked:.1%} of the documents. {budget}")
-    yield _tile("calls saved", f"{1 - asked:.1%}", "against asking about every document")
+    waiting = f" {report.pending:,} more wait." if report.pending else ""
+    yield _tile("teacher calls", f"{report.teacher_calls:,}", f"{asked:.1%} of the documents.{waiting} {budget}")
+    yield _tile("calls saved", f"{_saved(report):.1%}", "against asking about every document")
     if report.accuracy:
         yield _tile("accuracy", f"{report.accuracy.value:.1%}", f"never-asked documents, {_between(report.accuracy)}")
     if report.agreement:

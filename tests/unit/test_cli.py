@@ -714,8 +714,13 @@ def test_estimate_says_what_is_known_of_a_run_and_what_is_missing(tmp_path: Path
     assert found["agreement"]["low"] < 0.88 < found["agreement"]["high"]
     assert "not enough labels yet" in ask("estimate", "--state", str(tmp_path), "--since", "5000").stdout
 
+    ledger = SqliteLedger(tmp_path / "ledger.db")
+    waiting = Query(Coordinates("t", 0, 130), "d130", "text", "spam", 0.9, 0.2, 0.5, "v0001-00000000", 0)
+    ledger.commit([waiting], [], None)
+    ledger.close()
     page = tmp_path / "page.html"
-    assert "130 documents, 60 teacher calls" in ask("report", "--state", str(tmp_path), "-o", str(page)).stdout
+    said = ask("report", "--state", str(tmp_path), "-o", str(page)).stdout
+    assert "130 documents, 60 teacher calls, 1 waiting" in said
     assert "<h1" in page.read_text(encoding="utf-8")
 
 

@@ -30,10 +30,12 @@ def write(config: Path | None, state: Path | None, output: Path) -> None:
     with working("reporting"):
         with assembly.ledger(loaded, "train") as ledger:
             tallies, judged = ledger.tallies(), ledger.judged()
-        page = render(run_report(registry.versions(), registry.current(), tallies, judged))
+        report = run_report(registry.versions(), registry.current(), tallies, judged)
+        page = render(report)
     try:
         output.write_text(page, encoding="utf-8")
     except OSError as exc:
         msg = f"{output}: cannot be written ({exc.strerror}); choose another file with --output"
         raise UsageError(msg) from exc
-    typer.echo(f"{output}: {sum(tally.documents for tally in tallies):,} documents, {len(judged):,} teacher calls")
+    waiting = f", {report.pending:,} waiting" if report.pending else ""
+    typer.echo(f"{output}: {report.documents:,} documents, {report.teacher_calls:,} teacher calls{waiting}")

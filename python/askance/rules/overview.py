@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from askance.records import Judged, Tally
 
 
+_OPEN = ("pending", "asked")
+
+
+def asked(judged: Sequence[Judged]) -> int:
+    """Of the queries those that the teacher was asked about: neither waiting nor answered by a near-duplicate."""
+    return sum(row.status not in _OPEN and row.likeness is None for row in judged)
+
+
 def run_report(
     manifests: Sequence[Manifest],
     live: str | None,
@@ -56,7 +64,8 @@ def run_report(
         title="askance report",
         about=tuple(about),
         documents=sum(tally.documents for tally in tallies),
-        teacher_calls=len(judged),
+        teacher_calls=asked(judged),
+        pending=sum(row.status in _OPEN for row in judged),
         seconds=0.0,
         budget_share=None,  # The state does not say what the run's flags were.
         accuracy=None,
