@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from askance import deadletters, settings
+from askance.cli.progress import working
 from askance.cli.run import flags_of, overrides_of
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
 def show(context: typer.Context, *, limit: int, json: bool) -> None:
     """Print a selection of dead letters."""
-    listing = deadletters.show(*_selected(context), limit=limit)
+    selected = _selected(context)
+    with working("reading dead letters"):
+        listing = deadletters.show(*selected, limit=limit)
     if json:
         typer.echo(msgspec.json.encode(listing).decode())
         return
@@ -36,7 +39,9 @@ def show(context: typer.Context, *, limit: int, json: bool) -> None:
 
 def replay(context: typer.Context, *, into: str | None, output: str | None, dry_run: bool, json: bool) -> None:
     """Put a selection of dead letters back, and say how many."""
-    count = deadletters.replay(*_selected(context), into=into, output=output, dry_run=dry_run)
+    selected = _selected(context)
+    with working("replaying dead letters"):
+        count = deadletters.replay(*selected, into=into, output=output, dry_run=dry_run)
     if json:
         typer.echo(
             msgspec.json.encode({"replayed": 0 if dry_run else count, "selected": count}).decode(), err=output == "-"
