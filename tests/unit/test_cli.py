@@ -202,6 +202,8 @@ def test_the_shell_completes_commands_and_flags() -> None:
     assert completed("askance", "mod") == ["models"]
     assert completed("askance", "models", "r") == ["rollback"]
     assert "--per-second" in completed("askance", "run", "--per")
+    assert completed("askance", "run", "--teacher", "o") == ["openai"]
+    assert completed("askance", "classify", "--measure", "m") == ["margin"]
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -47,6 +48,23 @@ def test_the_spend_by_every_key(state: Path) -> None:
     assert [(row["key"], row["nanos"]) for row in by_label["rows"]] == [("ham", 3 * 10**9), ("spam", 15 * 10**8)]
     assert "(no student)" in call("spend", "--state", str(state), "--by", "version").stdout
     assert "\nm " in call("spend", "--state", str(state), "--by", "model").stdout
+
+
+def test_what_was_never_priced_is_unknown_not_nothing(tmp_path: Path) -> None:
+    with closing(SqliteLedger(tmp_path / "ledger.db")) as ledger:
+        ledger.commit([query(0)], (), None)
+        (one,) = ledger.reserve(Order(calls=1, now=1.0e9, teacher="m"), lambda _: Spend(1, 99, 0)).calls
+        label = Label(query(0).coordinates, Outcome.LABELLED, "spam", "m", Answer("spam"), 0.1)
+        ledger.settle([Settlement(one.number, (label,), charges=(Charge("m", 1, 1000, 0, 5, 0),))])
+    lines = call("spend", "--state", str(tmp_path)).stdout.splitlines()
+    assert lines[1].split() == ["2001-09-09", "1", "1", "1,000", "5", "unknown"]
+    assert lines[2] == "today 0.0000 in 0 calls, in total unknown in 1 calls"
+    told = json.loads(call("spend", "--state", str(tmp_path), "--json").stdout)
+    assert (told["rows"][0]["nanos"], told["total"]["nanos"], told["today"]["nanos"]) == (None, None, 0)
+    settings = tmp_path / "askance.yaml"
+    settings.write_text("spend: {prices: {m: {input: 0, output: 0}}}", encoding="utf-8")
+    free = call("spend", "--state", str(tmp_path), "--config", str(settings)).stdout.splitlines()
+    assert free[1].endswith("0.0000")
 
 
 def test_what_is_wrong_is_one_line(state: Path, tmp_path: Path) -> None:

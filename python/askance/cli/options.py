@@ -10,6 +10,8 @@ from typing import Annotated
 
 from typer import Option
 
+from askance.cli.commands.completion import completing
+
 _DOCUMENTS = "Documents and predictions"
 _GATE = "Gate and budget"
 _TEACHER = "Teacher"
@@ -30,7 +32,14 @@ DeadLetters = Annotated[
     ),
 ]
 Format = Annotated[
-    str | None, Option("--format", metavar="jsonl|text", help="How documents are written.", rich_help_panel=_DOCUMENTS)
+    str | None,
+    Option(
+        "--format",
+        metavar="jsonl|text",
+        autocompletion=completing("jsonl", "text"),
+        help="How documents are written.",
+        rich_help_panel=_DOCUMENTS,
+    ),
 ]
 Follow = Annotated[
     bool | None,
@@ -65,6 +74,7 @@ Measure = Annotated[
     Option(
         "--measure",
         metavar="NAME",
+        autocompletion=completing("entropy", "margin", "least_confidence", "random", "vote_entropy", "consensus_kl"),
         help="entropy, margin, least_confidence, random, vote_entropy or consensus_kl.",
         rich_help_panel=_GATE,
     ),
@@ -72,7 +82,14 @@ Measure = Annotated[
 Seed = Annotated[int | None, Option("--seed", metavar="N", help="Keys every draw.", rich_help_panel=_GATE)]
 
 Teacher = Annotated[
-    str | None, Option("--teacher", metavar="none|replay|openai|human", help="Who is asked.", rich_help_panel=_TEACHER)
+    str | None,
+    Option(
+        "--teacher",
+        metavar="none|replay|openai|human",
+        autocompletion=completing("none", "replay", "openai", "human"),
+        help="Who is asked.",
+        rich_help_panel=_TEACHER,
+    ),
 ]
 Labels = Annotated[
     str | None,

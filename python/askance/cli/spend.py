@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import typer
@@ -36,15 +36,19 @@ def show_spend(config: Path | None, state: Path | None, by: str, *, json: bool) 
     with assembly.ledger(loaded, "teach") as ledger:
         rows = ledger.spend_report("teacher" if by == "model" else by)
         day, total, unpaid = ledger.spent(f"day {today}"), ledger.spent(), ledger.unpaid()
+    # A price of 0 is one, and nobody can tell by the sums.
+    free = any(price.input == price.output == 0.0 for price in loaded.spend.prices.values())
     if json:
-        typer.echo(
-            msgspec.json.encode({"by": by, "rows": rows, "today": day, "total": total, "unpaid": unpaid}).decode()
-        )
+        sums = {"rows": rows, "today": day, "total": total}
+        told = {name: _unpriced(msgspec.to_builtins(sums[name]), free=free) for name in sums}
+        typer.echo(msgspec.json.encode({"by": by, **told, "unpaid": unpaid}).decode())
         return
-    _print_table([(by, "calls", "documents", "prompt tokens", "completion tokens", "cost"), *map(_cells, rows)])
+    heads = (by, "calls", "documents", "prompt tokens", "completion tokens", "cost")
+    _print_table([heads, *(_cells(row, free=free) for row in rows)])
     # Calls under way count at their worst until they end.
     typer.echo(
-        f"today {money(day.nanos)} in {day.calls:,} calls, in total {money(total.nanos)} in {total.calls:,} calls"
+        f"today {_cost(day.nanos, day.tokens, free=free)} in {day.calls:,} calls, "
+        f"in total {_cost(total.nanos, total.tokens, free=free)} in {total.calls:,} calls"
     )
     if unpaid:
         typer.echo("labels at no cost: " + ", ".join(f"{count:,} {why}" for why, count in unpaid.items()))
@@ -95,9 +99,22 @@ def show_forecast(context: typer.Context) -> None:
     typer.echo(msgspec.json.encode(expected).decode() if params["json"] else "\n".join(expected.lines()))
 
 
-def _cells(row: SpendRow) -> tuple[str, ...]:
+def _cost(nanos: int, tokens: int, *, free: bool) -> str:
+    return "unknown" if tokens and not nanos and not free else money(nanos)
+
+
+def _unpriced(sums: Any, *, free: bool) -> Any:
+    """The same with null for what was never priced."""
+    if isinstance(sums, list):
+        return [_unpriced(row, free=free) for row in sums]
+    tokens = sums["tokens"] if "tokens" in sums else sums["prompt_tokens"] + sums["completion_tokens"]
+    return sums | {"nanos": None} if tokens and not sums["nanos"] and not free else sums
+
+
+def _cells(row: SpendRow, *, free: bool) -> tuple[str, ...]:
     numbers = (row.calls, row.documents, row.prompt_tokens, row.completion_tokens)
-    return (row.key, *(f"{number:,}" for number in numbers), money(row.nanos))
+    cost = _cost(row.nanos, row.prompt_tokens + row.completion_tokens, free=free)
+    return (row.key, *(f"{number:,}" for number in numbers), cost)
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:
