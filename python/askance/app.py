@@ -95,6 +95,7 @@ class _Run:
         self._stack = AsyncExitStack()
         self._streaming_seconds = 0.0
         self._follower: Follower | None = None
+        self._asking: TeachWorker | None = None
 
     async def run(self) -> Summary:
         # What the settings get wrong is told before a file or a folder is made.
@@ -295,7 +296,10 @@ class _Run:
             lanes = await assembly.lanes(self._config, ledger, self._telemetry, self._health)
             self._stack.push_async_callback(lanes.aclose)
             background.append(asyncio.create_task(self._stop_if_it_fails("teach", lanes.run())))
-        return teaching.teach_worker(self._config, self._teacher, self._labels, ledger, self._telemetry, self._tracer)
+        self._asking = teaching.teach_worker(
+            self._config, self._teacher, self._labels, ledger, self._telemetry, self._tracer
+        )
+        return self._asking
 
     async def _train(
         self, registry: Registry, background: list[asyncio.Task[None]]
@@ -393,6 +397,7 @@ class _Run:
             dead_letter_path=assembly.dead_letters_name(config),
             failures=tuple(self._failures),
             before_first=int(telemetry.value("askance_unanswered_total", reason=Reason.NO_STUDENT)),
+            paused=self._asking.paused if self._asking else None,
         )
 
 

@@ -60,6 +60,8 @@ class Summary(msgspec.Struct, frozen=True):
     """Workers that stopped early, each with its reason."""
     before_first: int = 0
     """Documents of this run that came before there was any student: their predictions have no label."""
+    paused: str | None = None
+    """Why the teacher was left alone at the end; None when it was not, or is not this process's."""
 
     def lines(self) -> list[str]:
         """In plain words, a line each."""
@@ -77,6 +79,8 @@ class Summary(msgspec.Struct, frozen=True):
                 f"labels         {labels.labelled:,} valid, {labels.invalid:,} invalid, {labels.failed:,} failed, "
                 f"{labels.lost:,} lost, {labels.pending + labels.asked:,} still waiting"
             )
+            if self.paused and labels.pending + labels.asked:
+                lines.append(f"teacher        paused: {self.paused}")
         lines += [
             f"versions       {self.versions} trained, {self.promoted} found fit, {self.swaps} swapped in by this run; "
             f"live: {self.live or 'none'}",

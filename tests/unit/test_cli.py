@@ -747,3 +747,10 @@ def test_a_shell_is_offered_the_keys_of_the_spend() -> None:
 
     assert [item.value for item in by.shell_complete(context, "")] == ["day", "model", "version", "label"]
     assert [item.value for item in by.shell_complete(context, "m")] == ["model"]
+
+
+def test_the_summary_says_why_queries_still_wait_for_a_paused_teacher() -> None:
+    paused = msgspec.structs.replace(SUMMARY, paused="the server answered 500")
+    assert not any("paused" in line for line in paused.lines()), "nothing waits"
+    waiting = msgspec.structs.replace(paused, labels=LabelCounts(pending=3))
+    assert "teacher        paused: the server answered 500" in waiting.lines()

@@ -12,6 +12,7 @@ from askance.calls import Attempt, Caps, Charge, Fault, Limit, Order, TeacherSta
 from askance.errors import LedgerError, NotUnderWayError, TeacherError
 from askance.ledger import SqliteLedger
 from askance.records import Answer, LabelCounts, Outcome
+from askance.rules.complaints import InvalidAnswers
 from askance.telemetry import Telemetry
 from askance.workers.teach import GRACE_SECONDS, POLL_SECONDS, SETTLE_SECONDS, TeachWorker
 from tests.doubles import MemoryLedger, ScriptedTeacher, SkippedSleep, never, query, until
@@ -435,6 +436,47 @@ async def test_a_teacher_that_stays_away_ends_a_draining_run_and_leaves_its_quer
         await bench.drained()
     assert 60 <= clock.now - began < 130
     assert bench.ledger.counts() == LabelCounts(pending=9)
+
+
+@pytest.mark.asyncio
+async def test_says_why_it_is_paused_and_again_only_for_another_reason(caplog) -> None:
+    errors = ["https://me:secret@host refused, request 17"] * 12 + ["the server answered 500"] * 1000
+
+    def behaviour(_):
+        return Attempt(fault=Fault.UNREACHABLE, error=errors.pop(0), charges=())
+
+    bench, _ = clocked(MemoryLedger(query(i) for i in range(9)), ScriptedTeacher(behaviour), patience_seconds=600.0)
+    with caplog.at_level("INFO"), pytest.raises(TeacherError):
+        await bench.drained()
+    said = [record.message for record in caplog.records if "paused" in record.message]
+    assert said[0].startswith("scripted: paused: https://***@host refused, request 17; next try in ")
+    assert said[0].endswith(" s; 9 wait")
+    assert [line.split(";")[0] for line in said[1:]] == ["scripted: paused: the server answered 500"]
+    assert bench.worker.paused == "the server answered 500"
+
+
+@pytest.mark.asyncio
+async def test_a_teacher_that_answers_beside_the_labels_is_complained_of_once(caplog) -> None:
+    answer = Answer("Sure!\x1b[2J " + "x" * 100, error="the reply is no JSON")
+    bench = Bench(MemoryLedger(query(i) for i in range(90)), ScriptedTeacher(lambda _: answer))
+    await bench.drained()
+    (said,) = [record.message for record in caplog.records if "invalid" in record.message]
+    assert said.startswith("scripted: 5 answers in a row are invalid")
+    assert "Sure!\\x1b[2J xxx" in said
+    assert '…" (the reply is no JSON)' in said
+    assert "teacher.task" in said
+    assert bench.outcomes()["invalid"] == 90
+
+
+def test_invalid_answers_are_told_again_while_they_are_most_of_a_hundred() -> None:
+    def said(answers):
+        return [bool(complaints.heard(Answer(raw), "yes" if raw == "yes" else None)) for raw in answers].count(True)
+
+    complaints = InvalidAnswers()
+    assert said(["yes", "maybe"] * 50) == 0, "one in two is no run"
+    assert said(["maybe"] * 5) == 1
+    assert said(["maybe", "maybe", "yes"] * 33 + ["yes"]) == 1
+    assert said(["yes", "maybe"] * 100) == 0
 
 
 @pytest.mark.asyncio

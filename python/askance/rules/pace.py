@@ -175,6 +175,10 @@ class Pace:
         waits = self._breaker.is_open or self._held_until - now > _LONG_PAUSE_SECONDS
         return TeacherState.PAUSED if waits else TeacherState.ASKING
 
+    def paused_seconds(self, *, now: float) -> float:
+        """How long until the next call may go, as far as the breaker and the server's wish decide."""
+        return max(0.0, self._held_until - now, self._breaker.until - now if self._breaker.is_open else 0.0)
+
     def began(self, tokens: int, *, requests: int = 1, again: bool) -> None:
         """A call has begun that may take so many tokens and requests; `again` when it is a retry."""
         if self._spacing:

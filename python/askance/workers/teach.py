@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 from askance.calls import Attempt, Caps, Fault, Order, Reservation, Spend, TeacherState
 from askance.errors import LedgerError, NotUnderWayError, TeacherError
 from askance.records import Outcome
-from askance.rules.outcome import Circumstances, lost, settlement_of, turned_away
+from askance.rules.complaints import InvalidAnswers, Outage
+from askance.rules.outcome import Circumstances, judge, lost, settlement_of, turned_away
 from askance.rules.pace import Pace
 from askance.tracing import OFF
 
@@ -113,6 +114,13 @@ class TeachWorker:
         self._capped_until = float("-inf")
         self._told: tuple[TeacherState | None, float] = (None, float("-inf"))
         self._paused_since: float | None = None
+        self._outage = Outage()
+        self._invalid = InvalidAnswers()
+
+    @property
+    def paused(self) -> str | None:
+        """Why the teacher is left alone for now; None when it is not."""
+        return self._outage.error if self._pace.state(now=self._clock()) is TeacherState.PAUSED else None
 
     async def run(self, *, drain: asyncio.Event, stop: asyncio.Event) -> None:
         """Work until `drain` is set and no query is left, or until `stop` is set; then close the teacher.
@@ -215,11 +223,21 @@ class TeachWorker:
         if self._capped and not self._under_way:
             state = TeacherState.SPENT
         told, at = self._told
+        if state is TeacherState.PAUSED:
+            await self._say_paused(clock, has_changed=state is not told)
         if state is not told or (state is not TeacherState.ASKING and clock - at > _TELL_SECONDS / 3):
-            if told is not None and state is not told:
+            if told is not None and state not in (told, TeacherState.PAUSED):
                 _logger.info("%s: %s", self._teacher.name, f"{state}, {self._capped}" if self._capped else state)
             self._told = (state, clock)
             await self._in_thread(self._ledger.tell, state, self._now() + _TELL_SECONDS)
+
+    async def _say_paused(self, clock: float, *, has_changed: bool) -> None:
+        """Why, and until when: a warning when the reason is new, a line when only the pause is."""
+        if (is_news := self._outage.is_news()) or has_changed:
+            waiting = (await self._in_thread(self._ledger.counts)).pending
+            level, seconds = logging.WARNING if is_news else logging.INFO, self._pace.paused_seconds(now=clock)
+            said = (self._teacher.name, self._outage.error, seconds, waiting)
+            _logger.log(level, "%s: paused: %s; next try in %.0f s; %d wait", *said)
 
     async def _wind_down(self) -> None:
         """Let calls under way end, within the grace time."""
@@ -354,8 +372,15 @@ class TeachWorker:
         if spent.nanos > reserved.nanos or spent.tokens > reserved.tokens:
             self._telemetry.overspent.inc()
             _logger.warning("a call cost %s, above its reservation %s: the caps hold only so closely", spent, reserved)
+        for answer in attempt.answers:
+            if answer and (said := self._invalid.heard(answer, judge(answer, self._labels, self._renamed)[1])):
+                _logger.warning("%s: %s", self._teacher.name, said)
+        if failed := attempt.fault in (Fault.THROTTLED, Fault.UNREACHABLE):
+            self._outage.failed(attempt.error)
+        elif attempt.retry_after_seconds:
+            self._outage.failed("the server asks to be left alone (rate limit)")
         self._pace.ended(
-            failed=attempt.fault in (Fault.THROTTLED, Fault.UNREACHABLE),
+            failed=failed,
             began=under_way.began,
             now=self._clock(),
             tokens_less=reserved.tokens - spent.tokens,

@@ -14,6 +14,7 @@ from askance.augmentation import Writing
 from askance.calls import Attempt, Charge, Fault, Spend
 from askance.errors import TeacherError
 from askance.records import ABSTENTION
+from askance.settings import redacted
 from askance.teacher.headers import rate_limit_reset
 from askance.teacher.openai.endpoint import Endpoint
 from askance.teacher.prompt import Prompt
@@ -261,7 +262,8 @@ class OpenAITeacher:
             raise _Faulty(self.endpoint.of_status(exc)) from exc
         except openai.APIConnectionError as exc:
             why = str(exc.__cause__ or "") or type(exc.__cause__ or exc).__name__
-            raise _unknown(f"the connection failed: {why}") from exc
+            at = redacted(str(self.endpoint.client.base_url))
+            raise _unknown(f"the connection failed: {why} ({at})") from exc
         except openai.OpenAIError as exc:
             msg = f"the call failed: {self.endpoint.said(exc)}"
             raise _Faulty(Attempt(fault=Fault.REJECTED, error=msg)) from exc
