@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from askance.rules.estimate import WindowEstimate
 
 _CONFUSIONS = 10
+_SEEN = 5
+"""Fewer labels say nothing of how often one class is taken for another."""
 
 
 def estimate(
@@ -70,7 +72,7 @@ def lines(found: WindowEstimate) -> list[str]:
     text = [
         f"window         {found.version or 'all versions'}: {found.documents:,} documents, {covered}",
         f"queries        {stand}; {found.answered:.1%} answered, the others taken to be like these",
-        f"labels worth   {found.effective:,.0f} documents drawn at random (a figure needs {found.minimum:g})",
+        f"labels worth   {found.effective:,.0f} documents drawn at random (a figure needs {found.minimum:g} at the least)",
         f"agreement      {_in_words(found.agreement)}",
         f"while watched  {_in_words(found.watched)}",
     ]
@@ -91,11 +93,12 @@ def lines(found: WindowEstimate) -> list[str]:
             f"{one.labelled:>6,}"
             for one in sorted(rows, key=lambda one: -(one.share.value if one.share else 0.0))
         ]
-    if found.confusions:
+    confusions = [one for one in found.confusions if one.labelled >= _SEEN][:_CONFUSIONS]
+    if confusions:
         text.append("\nmistaken most often, in documents of the window:")
         text += [
             f"  {one.label} for {one.predicted}: about {one.documents:,.0f} (seen {one.labelled:,} times)"
-            for one in found.confusions[:_CONFUSIONS]
+            for one in confusions
         ]
     return text
 
