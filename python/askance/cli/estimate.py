@@ -72,7 +72,7 @@ def lines(found: WindowEstimate) -> list[str]:
     text = [
         f"window         {found.version or 'all versions'}: {found.documents:,} documents, {covered}",
         f"queries        {stand}; {found.answered:.1%} answered, the others taken to be like these",
-        f"labels worth   {found.effective:,.0f} documents drawn at random (a figure needs {found.minimum:g} at the least)",
+        f"labels worth   {found.effective:,.0f} documents drawn at random (needed: at least {found.minimum:g})",
         f"agreement      {_in_words(found.agreement)}",
         f"while watched  {_in_words(found.watched)}",
     ]
