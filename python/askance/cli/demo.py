@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 from pathlib import Path
 
+import msgspec
 import typer
 
 from askance import app, assembly
@@ -28,15 +29,18 @@ ABOUT = (
 )
 
 
-def demo(*, page: bool) -> None:
-    """Stream the corpus, close the loop, and say how well it did; exits with 1 when the loop did not close."""
+def demo(*, page: bool, json: bool) -> None:
+    """Stream the corpus, close the loop, and say how well it did; exits with 1 when the loop did not close.
+
+    With `json` only the summary is on standard output, the rest on standard error.
+    """
     if importlib.util.find_spec("sklearn") is None:
         msg = "the demo trains students, which needs scikit-learn; run: pip install 'askance[train]'"
         raise UsageError(msg)
     _start_anew()
-    typer.echo("askance demo: " + "\n              ".join(ABOUT))
+    typer.echo("askance demo: " + "\n              ".join(ABOUT), err=json)
     built = corpus.build(FOLDER / "documents.jsonl")
-    typer.echo(f"{sum(built.counts.values()):,} documents in {len(built.counts)} classes; streaming them now")
+    typer.echo(f"{sum(built.counts.values()):,} documents in {len(built.counts)} classes; streaming them now", err=json)
     config = Config(
         state=FOLDER / "state",
         source=SourceConfig(path=str(FOLDER / "documents.jsonl"), rate=DOCUMENTS_PER_SECOND),
@@ -61,10 +65,13 @@ def demo(*, page: bool) -> None:
     )
     written = render(summary.report(result, judged, versions, budget_share=SHARE, about=ABOUT))
     REPORT.write_text(written, encoding="utf-8")
-    typer.echo("\n".join(result.lines()))
-    typer.echo(f"report         {REPORT}")
+    if json:
+        typer.echo(msgspec.json.encode(result).decode())
+    else:
+        typer.echo("\n".join(result.lines()))
+    typer.echo(f"report         {REPORT}", err=json)
     if config.page.enabled:
-        typer.echo(f"page           askance page --state {config.state} shows it again")
+        typer.echo(f"page           askance page --state {config.state} shows it again", err=json)
     if run.failures or not result.closed:
         raise typer.Exit(1)
 

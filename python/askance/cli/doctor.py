@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from askance import doctor, settings
+from askance.cli.progress import working
 from askance.cli.run import flags_of, overrides_of
 from askance.doctor import Finding, State
 from askance.errors import ConfigError
@@ -22,7 +23,12 @@ _MARKS = {State.WELL: "ok  ", State.DOUBTFUL: "?   ", State.ILL: "FAIL"}
 def show(context: typer.Context, *, ask: bool, json: bool) -> None:
     """Print every finding as it is made; exits with 1 when a run would fail."""
     findings = []
-    for finding in _findings(context, ask=ask):
+    looking = _findings(context, ask=ask)
+    while True:
+        with working("looking"):
+            finding = next(looking, None)
+        if finding is None:
+            break
         findings.append(finding)
         if not json:
             typer.echo(f"{_MARKS[finding.state]} {finding.part:12}  {finding.found}")

@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from askance import assembly, settings, teaching
+from askance.cli.progress import working
 from askance.errors import ConfigError, UsageError
 from askance.records import Taken
 from askance.rules import labelstudio
@@ -42,7 +43,7 @@ def export_questions(
     """Write tasks for Label Studio, and beside them the labelling interface."""
     loaded = _settings(config, state, assignments)
     labels = teaching.labels(loaded)
-    with assembly.ledger(loaded, "teach") as ledger:
+    with working("reading the ledger"), assembly.ledger(loaded, "teach") as ledger:
         questions = ledger.questions(below=below, limit=limit)
     interface = output.with_suffix(".xml")
     tasks = [labelstudio.task(question, suggests=suggest) for question in questions]
@@ -63,7 +64,7 @@ def import_answers(
     loaded = _settings(config, state, assignments)
     labels = frozenset(teaching.labels(loaded))
     answers, open_, problems = _answers(answered, labels, abstains=loaded.teacher.abstains)
-    with assembly.ledger(loaded, "teach") as ledger:
+    with working("writing answers down"), assembly.ledger(loaded, "teach") as ledger:
         taken = Counter(ledger.take(answers))
     if json:
         found = {one.name.lower(): taken[one] for one in Taken}

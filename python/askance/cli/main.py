@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from askance import __version__
+from askance.cli import options
 from askance.cli.commands import batch, deadletters, labels, models, runs, settings, teacher, topics, workers
 from askance.errors import AskanceError
 
@@ -86,8 +87,9 @@ def init(
 def demo(
     *,
     page: Annotated[bool, typer.Option("--page/--no-page", help="Show it on a live page too.")] = True,
+    json: options.Json = False,
 ) -> None:
     """The whole loop on real text, in under two minutes."""
     from askance.cli.demo import demo
 
-    demo(page=page)
+    demo(page=page, json=json)

@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from askance import assembly, settings
+from askance.cli.progress import working
 from askance.cli.run import flags_of, overrides_of
 
 if TYPE_CHECKING:
@@ -22,15 +23,15 @@ def create(
     params = context.params
     path: Path | None = params["config"]
     config = settings.load(path, overrides_of(params), flags=flags_of(context))
-    outcome = asyncio.run(
-        assembly.create_topics(
-            config,
-            partitions=partitions,
-            replication=replication,
-            retention_ms=round(retention_hours * 3_600_000),
-            documents=documents,
-        )
+    making = assembly.create_topics(
+        config,
+        partitions=partitions,
+        replication=replication,
+        retention_ms=round(retention_hours * 3_600_000),
+        documents=documents,
     )
+    with working("making topics"):
+        outcome = asyncio.run(making)
     if json:
         typer.echo(msgspec.json.encode(outcome).decode())
     else:
