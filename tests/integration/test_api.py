@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 import askance
+from askance.ledger import SqliteLedger
 from askance.registry import DirectoryRegistry
 from tests.integration.test_active_learning import pieces
 from tests.integration.test_page import documents
@@ -61,6 +62,7 @@ def test_students_and_estimates_are_those_of_the_workers(tmp_path: Path) -> None
 def test_the_code_of_the_page_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = DirectoryRegistry(tmp_path / "askance-state" / "registry")
     registry.promote(publish(registry).version)
+    SqliteLedger(tmp_path / "askance-state" / "ledger.db").close()
     monkeypatch.chdir(tmp_path)
     X, y = load_digits(return_X_y=True)  # noqa: N806 - theirs
     people = LogisticRegression(max_iter=100).fit(X / 16, y)
