@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.abc import AbstractTokenProvider
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from askance.errors import ConfigError
+from askance.errors import ConfigError, StreamError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from askance.config import KafkaConfig
 
 PASSWORD = "KAFKA_SASL_PASSWORD"  # noqa: S105 - the variable's name
@@ -69,6 +73,20 @@ def connection(config: KafkaConfig) -> dict[str, Any]:
             arguments["sasl_plain_username"] = config.sasl.username
             arguments["sasl_plain_password"] = _secret(PASSWORD)
     return arguments
+
+
+@asynccontextmanager
+async def asking(config: KafkaConfig) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A client to ask the broker with, in the end closed; raises `StreamError` where it cannot be asked."""
+    admin = AIOKafkaAdminClient(**connection(config))
+    try:
+        await admin.start()
+        yield admin
+    except (KafkaError, OSError, TimeoutError) as exc:
+        msg = f"the broker {config.bootstrap.servers} cannot be asked: {explained(exc)}"
+        raise StreamError(msg) from exc
+    finally:
+        await admin.close()
 
 
 class _Token(AbstractTokenProvider):  # type: ignore[misc] # aiokafka is not typed

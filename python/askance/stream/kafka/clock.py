@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import ClusterAuthorizationFailedError, KafkaError, NoError, for_code
+from aiokafka.errors import ClusterAuthorizationFailedError, NoError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
 
 from askance.errors import StreamError
-from askance.stream.kafka.client import connection, explained
+from askance.stream.kafka.client import asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,19 +90,13 @@ async def seconds_ahead(config: KafkaConfig, unix_time: Callable[[], float]) -> 
     None where the broker does not tell: it is older than 3.3, or this log-in has no right to describe the cluster.
     Raises `StreamError` where it cannot be asked.
     """
-    admin = AIOKafkaAdminClient(**connection(config))
     try:
-        await admin.start()
-        before = unix_time()
-        reply = (await admin._send_request(_QuorumRequest())).to_object()  # noqa: SLF001 - it has no method for this
-        after = unix_time()
+        async with asking(config) as admin:
+            before = unix_time()
+            reply = (await admin._send_request(_QuorumRequest())).to_object()  # noqa: SLF001 - it has no method for this
+            after = unix_time()
     except NotImplementedError:
         return None
-    except (KafkaError, OSError, TimeoutError) as exc:
-        msg = f"the broker {config.bootstrap.servers} cannot be asked: {explained(exc)}"
-        raise StreamError(msg) from exc
-    finally:
-        await admin.close()
     error = for_code(reply["error_code"])
     if error is ClusterAuthorizationFailedError:
         return None

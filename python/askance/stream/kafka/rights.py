@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, NoError, for_code
 from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResponse_v3
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.metadata import MetadataResponse_v5
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
-from askance.errors import StreamError
-from askance.stream.kafka.client import connection, explained
+from askance.stream.kafka.client import asking
 from askance.stream.kafka.queries import group_of_teach
 
 if TYPE_CHECKING:
+    from aiokafka.admin import AIOKafkaAdminClient
+
     from askance.config import KafkaConfig
 
 _READ, _WRITE = 1 << 3, 1 << 4
@@ -123,27 +123,21 @@ async def lacking(config: KafkaConfig) -> list[Lacking] | None:
         config.dead_letters: [(_WRITE, "classify")],
     }
     groups = {config.group.id: "classify", group_of_teach(config): "teach"}
-    admin = AIOKafkaAdminClient(**connection(config))
     try:
-        await admin.start()
-        reply = await admin._send_request(_MetadataRequest([*needed]))  # noqa: SLF001 - it has no method for this
-        allowed = {topic["topic"]: topic["authorized_operations"] for topic in reply.to_object()["topics"]}
-        found = [
-            Lacking("read" if right == _READ else "write", topic, worker)
-            for topic, rights in needed.items()
-            for right, worker in rights
-            if not allowed[topic] & right
-        ]
-        for group, worker in groups.items():
-            if not await _may_join(admin, group):
-                found.append(Lacking("read", f"group {group}", worker))
+        async with asking(config) as admin:
+            reply = await admin._send_request(_MetadataRequest([*needed]))  # noqa: SLF001 - it has no method for this
+            allowed = {topic["topic"]: topic["authorized_operations"] for topic in reply.to_object()["topics"]}
+            found = [
+                Lacking("read" if right == _READ else "write", topic, worker)
+                for topic, rights in needed.items()
+                for right, worker in rights
+                if not allowed[topic] & right
+            ]
+            for group, worker in groups.items():
+                if not await _may_join(admin, group):
+                    found.append(Lacking("read", f"group {group}", worker))
     except NotImplementedError:
         return None
-    except (KafkaError, OSError, TimeoutError) as exc:
-        msg = f"the broker {config.bootstrap.servers} cannot be asked: {explained(exc)}"
-        raise StreamError(msg) from exc
-    finally:
-        await admin.close()
     return found
 
 
